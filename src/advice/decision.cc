@@ -1,0 +1,247 @@
+#include "advice/decision.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "core/check.h"
+
+namespace assay {
+namespace {
+
+constexpr double kHoursPerMonth = 730;
+
+// One objective against one quantity: how it stands, and a clause that says so.
+struct Finding {
+  Standing standing;
+  std::string clause;
+};
+
+std::string Range(const Quantity& q) {
+  if (q.low == q.high) return fmt::format("{:.4g}", q.value);
+  if (std::isinf(q.high)) return fmt::format("at least {:.4g}", q.low);
+  return fmt::format("{:.4g}..{:.4g}", q.low, q.high);
+}
+
+Finding AtMost(std::string_view name, const Quantity& q, double limit) {
+  if (q.refused()) return {Standing::kRefused, fmt::format("{}: {}", name, q.origin)};
+  if (q.high <= limit) return {Standing::kFeasible, fmt::format("{} {} {} holds {:.4g}", name, Range(q), q.unit, limit)};
+  if (q.low > limit) return {Standing::kInfeasible, fmt::format("{} {} {} misses {:.4g}", name, Range(q), q.unit, limit)};
+  return {Standing::kUndecided, fmt::format("{} {} {} straddles {:.4g}", name, Range(q), q.unit, limit)};
+}
+
+// Replicas are whole machines: the interval of the rate becomes an interval of counts.
+Quantity Replicas(const CandidateFacts& candidate, const Economics& economics) {
+  const Quantity& rate = candidate.max_rate_per_replica;
+  if (rate.refused()) return Quantity::Refused("replicas", rate.origin);
+  const double needed = economics.requests_per_second * (1 + economics.spare_share);
+  const auto count = [&](double per_replica) {
+    return per_replica > 0 ? std::max(1.0, std::ceil(needed / per_replica)) : std::numeric_limits<double>::infinity();
+  };
+  return {count(rate.value), count(rate.high), count(rate.low), "replicas", rate.basis,
+          fmt::format("ceil({:.4g} requests/s with spare / maximum rate of a replica); {}", needed, rate.origin)};
+}
+
+Quantity MonthlyCost(const CandidateFacts& candidate, const Quantity& replicas, const Economics& economics) {
+  const double usd_per_replica = economics.usd_per_accelerator_hour * economics.accelerators_per_replica;
+  if (!candidate.batch_hours.refused()) {
+    Quantity cost = Scale(candidate.batch_hours, usd_per_replica);
+    cost.unit = "USD";
+    return cost;
+  }
+  if (replicas.refused()) return Quantity::Refused("USD", replicas.origin);
+  Quantity cost = Scale(replicas, usd_per_replica * kHoursPerMonth);
+  cost.unit = "USD";
+  return cost;
+}
+
+// Objectives other than quality, the worst first.
+Finding JudgeService(const CandidateFacts& candidate, const Quantity& cost, const Objectives& objectives) {
+  std::vector<Finding> findings;
+  if (objectives.ttft_ms_p95) findings.push_back(AtMost("TTFT p95", candidate.ttft_ms_p95, *objectives.ttft_ms_p95));
+  if (objectives.tpot_ms_p95) findings.push_back(AtMost("TPOT p95", candidate.tpot_ms_p95, *objectives.tpot_ms_p95));
+  if (objectives.deadline_hours) findings.push_back(AtMost("batch", candidate.batch_hours, *objectives.deadline_hours));
+  if (objectives.budget_usd_per_month) findings.push_back(AtMost("cost", cost, *objectives.budget_usd_per_month));
+  if (findings.empty()) return {Standing::kFeasible, "no objective to miss"};
+  constexpr std::array kOrder = {Standing::kInfeasible, Standing::kRefused, Standing::kUndecided};
+  for (const Standing worst : kOrder) {
+    for (const Finding& finding : findings) {
+      if (finding.standing == worst) return finding;
+    }
+  }
+  std::string all = findings[0].clause;
+  for (size_t i = 1; i < findings.size(); ++i) all += "; " + findings[i].clause;
+  return {Standing::kFeasible, all};
+}
+
+Finding JudgeQuality(const CandidateFacts& candidate, const Objectives& objectives) {
+  if (!candidate.changes_outputs || !objectives.quality_loss_max_points) return {Standing::kFeasible, ""};
+  if (candidate.quality_loss_points.refused()) {
+    return {Standing::kNotDecidable, fmt::format("quality: {}", candidate.quality_loss_points.origin)};
+  }
+  return AtMost("quality loss", candidate.quality_loss_points, *objectives.quality_loss_max_points);
+}
+
+Quantity Difference(const Quantity& a, const Quantity& b) {
+  if (a.refused()) return a;
+  if (b.refused()) return b;
+  return {a.value - b.value, a.low - b.high, a.high - b.low, a.unit, Weaker(a.basis, b.basis),
+          a.basis >= b.basis ? a.origin : b.origin};
+}
+
+// Months until savings have paid for the switch. Never, if the saving may be zero or less at every point of its interval.
+Quantity BreakEven(const Quantity& switching, const Quantity& saving) {
+  if (switching.refused()) return Quantity::Refused("months", switching.origin);
+  if (saving.refused()) return Quantity::Refused("months", saving.origin);
+  if (saving.high <= 0) return Quantity::Refused("months", "never: it does not save money");
+  const double never = std::numeric_limits<double>::infinity();
+  return {saving.value > 0 ? switching.value / saving.value : never, switching.low / saving.high,
+          saving.low > 0 ? switching.high / saving.low : never, "months", Weaker(switching.basis, saving.basis),
+          "switching cost / monthly saving"};
+}
+
+Assessment Assess(const CandidateFacts& candidate, const Objectives& objectives, const Economics& economics) {
+  Assessment assessment;
+  assessment.letter = candidate.letter;
+  assessment.replicas = Replicas(candidate, economics);
+  assessment.usd_per_month = MonthlyCost(candidate, assessment.replicas, economics);
+  assessment.switching_usd = Scale(candidate.effort_days, economics.engineer_usd_per_day);
+  assessment.switching_usd.unit = "USD";
+
+  const Finding service = JudgeService(candidate, assessment.usd_per_month, objectives);
+  const Finding quality = JudgeQuality(candidate, objectives);
+  // A candidate that misses a service objective is out whatever its quality; one that holds them still needs its quality known.
+  if (service.standing == Standing::kInfeasible) {
+    assessment.standing = service.standing;
+    assessment.reason = service.clause;
+  } else if (quality.standing == Standing::kInfeasible) {
+    assessment.standing = quality.standing;
+    assessment.reason = quality.clause;
+  } else if (service.standing == Standing::kRefused) {
+    assessment.standing = service.standing;
+    assessment.reason = service.clause;
+  } else if (quality.standing != Standing::kFeasible) {
+    assessment.standing = quality.standing;
+    assessment.reason = quality.clause;
+  } else if (!candidate.mixed_mark.empty()) {
+    assessment.standing = Standing::kNotDecidable;
+    assessment.reason = "times not comparable: " + candidate.mixed_mark;
+  } else {
+    assessment.standing = service.standing;
+    assessment.reason = service.clause;
+  }
+  return assessment;
+}
+
+void AddMoney(Assessment& assessment, const Assessment& baseline, const Economics& economics) {
+  assessment.saving_usd_per_month = Difference(baseline.usd_per_month, assessment.usd_per_month);
+  if (assessment.letter == baseline.letter) assessment.saving_usd_per_month = Quantity::Exact(0, "USD", "the baseline itself");
+  assessment.break_even_months = BreakEven(assessment.switching_usd, assessment.saving_usd_per_month);
+  const Quantity& saving = assessment.saving_usd_per_month;
+  const Quantity& switching = assessment.switching_usd;
+  if (saving.refused() || switching.refused()) {
+    assessment.net_usd_over_horizon = Quantity::Refused("USD", saving.refused() ? saving.origin : switching.origin);
+    return;
+  }
+  const double months = economics.horizon_months;
+  assessment.net_usd_over_horizon = {saving.value * months - switching.value, saving.low * months - switching.high,
+                                     saving.high * months - switching.low, "USD", Weaker(saving.basis, switching.basis),
+                                     fmt::format("saving * {:.4g} months - switching cost", months)};
+}
+
+// The strongest case against the advice: the candidate with most to gain at its optimistic end among those not chosen.
+const Assessment* StrongestRival(const Advice& advice) {
+  const Assessment* rival = nullptr;
+  for (const Assessment& assessment : advice.assessments) {
+    if (assessment.letter == advice.letter || assessment.standing == Standing::kInfeasible) continue;
+    if (assessment.net_usd_over_horizon.refused()) continue;
+    if (rival == nullptr || assessment.net_usd_over_horizon.high > rival->net_usd_over_horizon.high) rival = &assessment;
+  }
+  return rival;
+}
+
+const CandidateFacts& FactsOf(const std::vector<CandidateFacts>& candidates, std::string_view letter) {
+  const auto found = std::find_if(candidates.begin(), candidates.end(), [&](const CandidateFacts& c) { return c.letter == letter; });
+  ASSAY_CHECK(found != candidates.end(), "an assessment of no candidate");
+  return *found;
+}
+
+void Argue(Advice& advice, const std::vector<CandidateFacts>& candidates, const Economics& economics) {
+  const Assessment* rival = StrongestRival(advice);
+  const bool keeps = advice.letter == candidates[0].letter;
+  if (rival != nullptr && rival->net_usd_over_horizon.high > 0 && rival->letter != candidates[0].letter) {
+    advice.counter_argument = fmt::format("{} ({}) could be worth up to {:.0f} USD over {:.4g} months more than staying, if {}.", rival->letter,
+                                          FactsOf(candidates, rival->letter).id, rival->net_usd_over_horizon.high, economics.horizon_months,
+                                          rival->reason);
+    if (keeps && rival->standing != Standing::kFeasible) advice.next_letter = rival->letter;
+  } else if (!keeps) {
+    const Assessment& winner = *std::find_if(advice.assessments.begin(), advice.assessments.end(),
+                                             [&](const Assessment& a) { return a.letter == advice.letter; });
+    const std::string breaks = FactsOf(candidates, advice.letter).breaks.empty()
+                                   ? "no feature is known to break, which is not proof that none does"
+                                   : "it has broken before: " + FactsOf(candidates, advice.letter).breaks[0];
+    advice.counter_argument = fmt::format("At the pessimistic end {} pays back {:.0f} USD over {:.4g} months; {}.", winner.letter,
+                                          winner.net_usd_over_horizon.low, economics.horizon_months, breaks);
+  } else {
+    advice.counter_argument = "No candidate gains anything even at its optimistic end; only other traffic or other prices would change that.";
+  }
+}
+
+}  // namespace
+
+std::string_view NameOf(Standing standing) {
+  constexpr std::array<std::string_view, 5> kNames = {"feasible", "infeasible", "undecided", "not decidable", "refused"};
+  return kNames[static_cast<size_t>(standing)];
+}
+
+Advice Decide(const std::vector<CandidateFacts>& candidates, const Objectives& objectives, const Economics& economics) {
+  ASSAY_CHECK(!candidates.empty(), "a use case has a baseline");
+  Advice advice;
+  for (const CandidateFacts& candidate : candidates) advice.assessments.push_back(Assess(candidate, objectives, economics));
+  for (Assessment& assessment : advice.assessments) AddMoney(assessment, advice.assessments[0], economics);
+  const Assessment& baseline = advice.assessments[0];
+
+  const Assessment* best = nullptr;  // of the feasible candidates, at the pessimistic end
+  for (const Assessment& assessment : advice.assessments) {
+    if (assessment.letter == baseline.letter || assessment.standing != Standing::kFeasible) continue;
+    const bool pays = !assessment.net_usd_over_horizon.refused() && assessment.net_usd_over_horizon.low > 0;
+    // A baseline that misses the objectives must go, so a rival need not save money.
+    if (!pays && baseline.standing != Standing::kInfeasible) continue;
+    if (best == nullptr || assessment.net_usd_over_horizon.low > best->net_usd_over_horizon.low) best = &assessment;
+  }
+
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const Standing standing = advice.assessments[i].standing;
+    if (standing == Standing::kRefused || standing == Standing::kNotDecidable || standing == Standing::kUndecided) {
+      advice.unknown.push_back(fmt::format("{} ({}): {}", candidates[i].letter, candidates[i].id, advice.assessments[i].reason));
+    }
+  }
+
+  if (best != nullptr) {
+    advice.verb = Advice::Verb::kSwitch;
+    advice.letter = best->letter;
+    const std::string why = baseline.standing == Standing::kInfeasible
+                                ? fmt::format("the baseline does not hold ({}) and this does ({})", baseline.reason, best->reason)
+                                : fmt::format("it holds every objective and saves {} USD a month, paid back in {} months",
+                                              Range(best->saving_usd_per_month), Range(best->break_even_months));
+    advice.sentence = fmt::format("Switch to {} ({}): {}.", best->letter, FactsOf(candidates, best->letter).id, why);
+  } else if (baseline.standing == Standing::kFeasible) {
+    advice.verb = Advice::Verb::kKeep;
+    advice.letter = baseline.letter;
+    const bool rival_unknown = !advice.unknown.empty();
+    advice.sentence = fmt::format("Keep {} ({}): it holds ({}), and no candidate is known to pay for the switch{}.", baseline.letter,
+                                  candidates[0].id, baseline.reason, rival_unknown ? "; some are not decidable here" : "");
+  } else {
+    advice.verb = Advice::Verb::kCannotTell;
+    advice.letter = baseline.letter;
+    advice.sentence = fmt::format("Cannot tell: {} ({}) is {} ({}), and no candidate is known to hold every objective.", baseline.letter,
+                                  candidates[0].id, NameOf(baseline.standing), baseline.reason);
+  }
+  Argue(advice, candidates, economics);
+  return advice;
+}
+
+}  // namespace assay

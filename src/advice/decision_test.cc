@@ -1,0 +1,100 @@
+// The rules of advice on hand-made facts: three use cases with three winners, and what must never count as good news.
+#include "advice/decision.h"
+
+#include "gtest/gtest.h"
+
+namespace assay {
+namespace {
+
+Quantity Measured(double value, double low, double high, std::string unit) {
+  return {value, low, high, std::move(unit), Basis::kSimulated, "test"};
+}
+
+CandidateFacts Candidate(std::string letter, double max_rate, double spread = 0.05) {
+  CandidateFacts facts;
+  facts.letter = letter;
+  facts.id = "candidate_" + letter;
+  facts.changes_outputs = letter != "A";
+  facts.ttft_ms_p95 = Measured(200, 190, 210, "ms");
+  facts.tpot_ms_p95 = Measured(20, 19, 21, "ms");
+  facts.max_rate_per_replica = Measured(max_rate, max_rate * (1 - spread), max_rate * (1 + spread), "requests/s");
+  facts.batch_hours = Quantity::Refused("h", "not offline work");
+  facts.quality_loss_points = Measured(0.1, 0, 0.2, "points");
+  facts.effort_days = letter == "A" ? Quantity::Exact(0, "days", "nothing to do") : Measured(20, 10, 30, "days");
+  return facts;
+}
+
+const Objectives kService = {.ttft_ms_p95 = 300, .tpot_ms_p95 = 30, .budget_usd_per_month = 100000, .quality_loss_max_points = 0.5,
+                             .deadline_hours = {}, .cost_usd_per_document = {}};
+const Economics kEconomics = {.requests_per_second = 100, .spare_share = 0.2, .usd_per_accelerator_hour = 2, .accelerators_per_replica = 1,
+                              .engineer_usd_per_day = 1000, .horizon_months = 12};
+
+TEST(Decide, SwitchesWhenTheSavingHoldsAtThePessimisticEnd) {
+  const Advice advice = Decide({Candidate("A", 5), Candidate("B", 12), Candidate("C", 8)}, kService, kEconomics);
+  EXPECT_EQ(advice.verb, Advice::Verb::kSwitch);
+  EXPECT_EQ(advice.letter, "B");
+  EXPECT_GT(advice.assessments[1].net_usd_over_horizon.low, 0);
+}
+
+TEST(Decide, KeepsWhenTheGainIsSmallerThanTheEffort) {
+  const Advice advice = Decide({Candidate("A", 10), Candidate("B", 10.5)}, kService, kEconomics);
+  EXPECT_EQ(advice.verb, Advice::Verb::kKeep);
+  EXPECT_EQ(advice.letter, "A");
+}
+
+TEST(Decide, AnUnmeasuredQualityNeverWins) {
+  CandidateFacts rival = Candidate("B", 100);
+  rival.quality_loss_points = Quantity::Refused("points", "not measured on this model");
+  const Advice advice = Decide({Candidate("A", 5), rival}, kService, kEconomics);
+  EXPECT_EQ(advice.letter, "A");
+  EXPECT_EQ(advice.assessments[1].standing, Standing::kNotDecidable);
+  EXPECT_EQ(advice.next_letter, "B");
+  ASSERT_EQ(advice.unknown.size(), 1u);
+}
+
+TEST(Decide, WithoutAQualityObjectiveQualityIsNotAsked) {
+  Objectives objectives = kService;
+  objectives.quality_loss_max_points = {};
+  CandidateFacts rival = Candidate("B", 100);
+  rival.quality_loss_points = Quantity::Refused("points", "not measured on this model");
+  EXPECT_EQ(Decide({Candidate("A", 5), rival}, objectives, kEconomics).letter, "B");
+}
+
+TEST(Decide, ARefusedTimeNeverWins) {
+  CandidateFacts rival = Candidate("B", 100);
+  rival.tpot_ms_p95 = Quantity::Refused("ms", "no rows for this kernel");
+  rival.max_rate_per_replica = Quantity::Refused("requests/s", "no rows for this kernel");
+  const Advice advice = Decide({Candidate("A", 5), rival}, kService, kEconomics);
+  EXPECT_EQ(advice.letter, "A");
+  EXPECT_EQ(advice.assessments[1].standing, Standing::kRefused);
+}
+
+TEST(Decide, TimesOfAnotherEngineDoNotDecide) {
+  CandidateFacts rival = Candidate("B", 100);
+  rival.mixed_mark = "trtllm 1.3 against vllm 0.24";
+  EXPECT_EQ(Decide({Candidate("A", 5), rival}, kService, kEconomics).letter, "A");
+}
+
+TEST(Decide, ABaselineThatMissesIsReplacedEvenAtACost) {
+  CandidateFacts baseline = Candidate("A", 10);
+  baseline.ttft_ms_p95 = Measured(500, 450, 550, "ms");
+  const Advice advice = Decide({baseline, Candidate("B", 9.9)}, kService, kEconomics);
+  EXPECT_EQ(advice.verb, Advice::Verb::kSwitch);
+  EXPECT_EQ(advice.letter, "B");
+}
+
+TEST(Decide, NothingThatHoldsMeansCannotTell) {
+  CandidateFacts baseline = Candidate("A", 10);
+  baseline.ttft_ms_p95 = Measured(500, 250, 550, "ms");
+  const Advice advice = Decide({baseline}, kService, kEconomics);
+  EXPECT_EQ(advice.verb, Advice::Verb::kCannotTell);
+  EXPECT_EQ(advice.assessments[0].standing, Standing::kUndecided);
+}
+
+TEST(Decide, ReplicasAreWholeMachines) {
+  const Advice advice = Decide({Candidate("A", 50, 0)}, kService, kEconomics);
+  EXPECT_EQ(advice.assessments[0].replicas.value, 3);  // 120 requests/s with spare
+}
+
+}  // namespace
+}  // namespace assay
