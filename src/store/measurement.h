@@ -15,43 +15,43 @@ enum class Aggregation { kMedian, kMean, kMinimum, kMaximum, kPercentile, kSum, 
 
 // A registered metric; the store refuses a measurement of an unregistered one (a typo would otherwise be a new fact).
 struct Metric {
-  std::string name;  // units last: "decode_time_ms", "kv_bytes_per_token"
-  std::string unit;
+  std::string name{};  // units last: "decode_time_ms", "kv_bytes_per_token"
+  std::string unit{};
   Direction direction = Direction::kNeither;
   Aggregation aggregation = Aggregation::kNone;
-  std::string meaning;  // one sentence for the report and the docs
+  std::string meaning{};  // one sentence for the report and the docs
 };
 
 // What was measured: mechanism with parameters, and the implementation that gave it a speed.
 struct Subject {
-  std::string mechanism;       // "gqa"
-  std::string parameters;      // "kv_heads=8,head_dim=128", canonical order
-  std::string implementation;  // "assay/avx2", "h100_sxm/vllm/0.24.0"; empty when only arithmetic
+  std::string mechanism{};       // "gqa"
+  std::string parameters{};      // "kv_heads=8,head_dim=128", canonical order
+  std::string implementation{};  // "assay/avx2", "h100_sxm/vllm/0.24.0"; empty when only arithmetic
   int revision = 0;            // of the mechanism's folder
-  std::string kernel_hash;     // of the code that ran; empty when none did
+  std::string kernel_hash{};     // of the code that ran; empty when none did
 };
 
 // The conditions of a cell: name -> value, kept sorted by name.
 struct Factor {
-  std::string name;   // "context_tokens"
-  std::string value;  // "4096"
+  std::string name{};   // "context_tokens"
+  std::string value{};  // "4096"
 };
 
 struct Measurement {
-  std::string run_id;   // the audit, study or command that produced it
-  std::string cell_key; // CellKey(subject, factors, machine)
-  Subject subject;
-  std::vector<Factor> factors;
-  std::string probe;    // "cost", "numerics", "serving", ...
-  std::string metric;   // a registered name
-  Quantity quantity;    // value, interval, unit, basis, origin
+  std::string run_id{};   // the audit, study or command that produced it
+  std::string cell_key{}; // CellKey(subject, factors, machine)
+  Subject subject{};
+  std::vector<Factor> factors{};
+  std::string probe{};    // "cost", "numerics", "serving", ...
+  std::string metric{};   // a registered name
+  Quantity quantity{};    // value, interval, unit, basis, origin
   int64_t sample_count = 0;
-  std::string samples_artifact;  // hash of the raw samples, empty if none
-  std::string command;  // reproduces this number
-  std::string machine;  // fingerprint; empty for arithmetic
-  std::string flags;    // comma separated: "noisy", "mixed", ...
+  std::string samples_artifact{};  // hash of the raw samples, empty if none
+  std::string command{};  // reproduces this number
+  std::string machine{};  // fingerprint; empty for arithmetic
+  std::string flags{};    // comma separated: "noisy", "mixed", ...
   uint64_t seed = 0;
-  std::string provenance_json;  // anything else a reader may need, one JSON object
+  std::string provenance_json{};  // anything else a reader may need, one JSON object
 };
 
 // 32 hex digits of subject revision, kernel hash, sorted factors and machine: the identity under which a cell is stored and resumed.
