@@ -77,6 +77,7 @@ struct Advice {
   std::string counter_argument;     // the strongest case against the advice
   std::vector<std::string> unknown; // what was not known
   std::string next_letter;          // the candidate whose missing number matters most; empty if none
+  std::string next_command;         // what to run next to know more; filled by the audit, which knows the files
   std::vector<Assessment> assessments;  // in the order of the candidates
 };
 
