@@ -7,6 +7,10 @@ namespace CLI {
 class App;
 }
 
+namespace assay {
+struct Error;
+}
+
 namespace assay::cli {
 
 // Options that every verb takes.
@@ -21,5 +25,8 @@ enum ExitCode { kFine = 0, kDoesNotHold = 1, kUsage = 2, kUnfitEnvironment = 3, 
 
 // Adds the verb's options to `app`, whose callback stores its exit code in `exit_code`. One such function per cmd_<verb>.cc.
 using RegisterVerb = void (*)(CLI::App& app, const Common& common, int& exit_code);
+
+// Prints "assay: <message>" to stderr and gives the exit code of the error's kind; every verb ends its failures with it.
+int Fail(const Error& error);
 
 }  // namespace assay::cli
