@@ -18,8 +18,11 @@
 
 namespace assay {
 
-struct ConformanceCase;  // formats/conformance_case.h
-struct CaseOutputs;      // mechanisms/case_adapter.h
+namespace formats {
+struct Case;  // formats/conformance_case.h
+}
+using ConformanceCase = formats::Case;
+struct CaseOutputs;  // mechanisms/case_adapter.h
 
 // A knob of a mechanism. The order is that of positional arguments in a stack: mla(512,64).
 struct Parameter {
@@ -137,6 +140,7 @@ struct ExampleSpec {
   enum class Storage { kDense, kPacked, kPaged } storage = Storage::kPacked;
   bool with_lse = true;
   double log_decay = -0.1;  // mean natural-log decay a token, for recurrences
+  double logit_std = 1;     // of the scaled scores: 0.1 gives flat rows, 8 peaked ones
 };
 
 // How a conformance op is turned into calls of this mechanism. The adapter does what surrounds the mixer (projections, norms, RoPE) in
@@ -155,24 +159,26 @@ struct Mechanism {
   std::string_view formula;   // one line, plain text
   std::string_view citation;  // authors, year, arXiv id
   std::string_view summary;   // one sentence: what it trades for what
-  std::span<const Parameter> parameters;
+  std::span<const Parameter> parameters = {};
   Traits traits;
   Availability availability = Availability::kPretrain;
-  std::span<const FeatureRisk> risks;
+  std::span<const FeatureRisk> risks = {};
 
   // Is this problem one of this mechanism's? BadInput says what contradicts.
   Status (*check)(const Problem& problem) = nullptr;
   // The truth: fp64, no SIMD, as close to the paper as C++ allows. Fills every output role the problem has. check() must have passed.
   void (*reference)(const Problem& problem) = nullptr;
+  // The same template in fp32: the twin whose error against the truth says what error a kernel may have (mechanisms/tolerance.h).
+  void (*twin)(const Problem& problem) = nullptr;
   // The same template with a counting number type.
   WorkCount (*count)(const Problem& problem) = nullptr;
-  std::span<const Kernel> kernels;  // the first is the default
+  std::span<const Kernel> kernels = {};  // the first is the default
 
   Result<OwnedProblem> (*example)(const ExampleSpec& spec, const ParameterSet& parameters, Rng& rng) = nullptr;
   LayerCost (*cost)(const CostQuery& query) = nullptr;
   ResidentBytes (*resident)(const LayerShape& shape, const ParameterSet& parameters, const CostQuery& bytes) = nullptr;
   std::vector<Projection> (*projections)(const LayerShape& shape, const ParameterSet& parameters) = nullptr;
-  std::span<const CaseAdapter> cases;
+  std::span<const CaseAdapter> cases = {};
 };
 
 // All mechanisms, in alphabetical order of id.
