@@ -1,0 +1,70 @@
+// Grouped-query attention: the descriptor. Multi-head attention is kv_heads = query heads, multi-query attention kv_heads = 1.
+#include "mechanisms/gqa/gqa.h"
+#include "mechanisms/gqa/reference.h"
+#include "mechanisms/softmax_problem.h"
+
+namespace assay {
+namespace gqa {
+namespace {
+
+constexpr Parameter kParameters[] = {
+    {.name = "kv_heads", .default_value = 0, .low = 0, .high = 4096, .meaning = "key/value heads; 0: those of the model; 1: multi-query attention"},
+    {.name = "softcap", .default_value = 0, .low = 0, .high = 1e6, .meaning = "scores pass c tanh(s / c); 0: none", .reported = Parameter::Reported::kSeldom, .integer = false},
+    {.name = "learned_sink", .default_value = 0, .low = 0, .high = 1, .meaning = "1: a learned logit a head enters the denominator", .reported = Parameter::Reported::kSeldom},
+};
+
+Status Check(const Problem& problem);
+
+Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parameters, Rng& rng) {
+  ExampleSpec own = spec;
+  if (parameters.Int("kv_heads") > 0) own.kv_heads = parameters.Int("kv_heads");
+  ASSAY_TRY(OwnedProblem owned, MakeSoftmaxExample("gqa", own, rng));
+  owned.problem.softcap = parameters["softcap"];
+  if (parameters.Int("learned_sink") != 0) {
+    const TensorView sink = owned.Add(Role::kSink, DType::kF32, {own.query_heads});
+    for (int64_t h = 0; h < own.query_heads; ++h) sink.Set({h}, rng.Normal());
+  }
+  return owned;
+}
+
+WorkCount Count(const Problem& problem) {
+  Counted::Work() = {};
+  Reference<Counted>(problem);
+  return Counted::Work();
+}
+
+}  // namespace
+}  // namespace gqa
+
+namespace mechanisms {
+extern const Mechanism k_gqa;
+constinit const Mechanism k_gqa = {
+    .id = "gqa",
+    .revision = 1,
+    .title = "Grouped-query attention",
+    .formula = "o_i = sum_j softmax_j(scale q_i.k_j) v_j; query head h reads key/value head floor(h Hkv / Hq)",
+    .citation = "Ainslie et al. 2023, arXiv 2305.13245; Shazeer 2019, arXiv 1911.02150; Vaswani et al. 2017, arXiv 1706.03762",
+    .summary = "every token reads every earlier token; groups of query heads share keys and values, which divides the cache by the group size",
+    .parameters = gqa::kParameters,
+    .traits = {.state = StateKind::kGrowing},
+    .availability = Availability::kDropIn,
+    .check = gqa::Check,
+    .reference = gqa::Reference<double>,
+    .twin = gqa::Reference<float>,
+    .count = gqa::Count,
+    .example = gqa::Example,
+    .cost = gqa::Cost,
+    .resident = gqa::Resident,
+    .projections = gqa::Projections,
+};
+}  // namespace mechanisms
+
+namespace gqa {
+namespace {
+Status Check(const Problem& problem) {
+  ASSAY_RETURN_IF_ERROR(CheckParameters(problem, mechanisms::k_gqa));
+  return CheckSoftmaxProblem(problem, kSoftmaxRoles);
+}
+}  // namespace
+}  // namespace gqa
+}  // namespace assay
