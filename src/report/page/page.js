@@ -1,0 +1,262 @@
+// Draws the audit that stands in this page as JSON. No network, no state but the theme: pictures are redrawn when it changes.
+"use strict";
+const audit = JSON.parse(document.getElementById("audit").textContent);
+const page = document.getElementById("page");
+const rows = new Map(audit.rows.map((row) => [row.id, row]));
+const letters = audit.candidates.map((candidate) => candidate.letter);
+const assessmentOf = new Map(audit.advice.assessments.map((a) => [a.letter, a]));
+
+// ---- Elements and text ----
+
+function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) if (value !== undefined && value !== "") node.setAttribute(name, value);
+  node.append(...children.filter((child) => child !== undefined && child !== null));
+  return node;
+}
+
+const real = (x) => (typeof x === "number" ? x : x === "inf" ? Infinity : x === "-inf" ? -Infinity : NaN);
+
+function digits(x, unit) {
+  x = real(x);
+  if (!Number.isFinite(x)) return x > 0 ? "no upper bound" : "unknown";
+  if (unit === "B") {
+    const names = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let power = 0;
+    while (Math.abs(x) >= 1024 && power < names.length - 1) { x /= 1024; ++power; }
+    return `${x >= 100 || power === 0 ? x.toFixed(0) : x.toPrecision(3)} ${names[power]}`;
+  }
+  if (unit.startsWith("USD")) return x.toLocaleString("en", { maximumFractionDigits: Math.abs(x) < 100 ? 2 : 0 });
+  if (x !== 0 && (Math.abs(x) >= 1e6 || Math.abs(x) < 1e-3)) return x.toExponential(2);
+  return Math.abs(x) >= 1000 ? x.toLocaleString("en", { maximumFractionDigits: 0 }) : String(Number(x.toPrecision(3)));
+}
+
+function withUnit(q) {
+  const text = digits(q.value, q.unit);
+  if (q.unit === "B" || q.unit === "fraction" || q.unit === "ratio") return text;
+  return `${text} ${q.unit}`;
+}
+
+const rangeText = (q) => (q.low === q.high ? "" : `${digits(q.low, q.unit)} to ${digits(q.high, q.unit)}`);
+
+// A cell: the value, its interval, and its basis; or visibly blank with the reason.
+function cell(q, label, id) {
+  if (!q) return el("td", { "data-label": label, class: "refused", title: "not part of this audit" }, "");
+  const how = `${q.origin}${id ? `\nassay explain ${id}` : ""}`;
+  if (q.value === null || q.basis === "refused") {
+    return el("td", { "data-label": label, class: "refused", title: how, tabindex: "0", "aria-label": `refused: ${q.origin}` }, "refused");
+  }
+  return el("td", { "data-label": label, class: "number", title: how },
+    el("span", {}, withUnit(q), el("span", { class: "basis" }, q.basis), el("span", { class: "range" }, rangeText(q))));
+}
+
+const section = (title, ...children) => {
+  const node = el("section", { "aria-label": title }, el("h2", {}, title), ...children);
+  page.append(node);
+  return node;
+};
+
+// ---- Above the fold ----
+
+function drawHead() {
+  const head = page.querySelector("header");
+  const advice = audit.advice;
+  head.append(el("p", { class: "counter" }, el("strong", {}, "Against it: "), advice.counter_argument));
+  if (advice.unknown.length) {
+    head.append(el("details", {}, el("summary", {}, `Not known: ${advice.unknown.length} ${advice.unknown.length === 1 ? "thing" : "things"} that could matter`),
+      el("ul", {}, ...advice.unknown.map((text) => el("li", {}, text)))));
+  }
+  if (advice.next_command) head.append(el("p", {}, "Next: ", el("code", {}, advice.next_command)));
+  head.append(el("p", { class: "soft" }, `${audit.date} · Assay ${audit.version} · ${audit.machine} · seed ${audit.seed}`));
+  for (const note of audit.notes) head.append(el("p", { class: "soft" }, note));
+}
+
+function drawTimeBars() {
+  const bars = [["decode", "step.attention_share_decode"], ["prefill", "step.attention_share_prefill"]].filter(([, id]) => rows.has(id));
+  if (!bars.length) return;
+  const node = section("Where the time goes today");
+  for (const [phase, id] of bars) {
+    const q = rows.get(id);
+    if (q.value === null) { node.append(el("p", {}, `A ${phase} step: refused. ${q.origin}`)); continue; }
+    const low = 100 * real(q.low), high = 100 * real(q.high);
+    node.append(el("h3", {}, `A ${phase} step of the baseline: attention ${low.toFixed(0)} to ${high.toFixed(0)} % `, el("span", { class: "basis" }, q.basis)),
+      el("div", { class: "bar", role: "img", "aria-label": `attention takes ${low.toFixed(0)} to ${high.toFixed(0)} percent of a ${phase} step`, title: q.origin },
+        el("span", { class: "attention", style: `width:${low}%` }, low > 12 ? "attention" : ""),
+        el("span", { class: "spread", style: `width:${high - low}%` }, ""),
+        el("span", { class: "rest", style: `width:${100 - high}%` }, "everything else")));
+  }
+  const bound = rows.get("step.amdahl_bound");
+  if (bound && bound.value !== null) {
+    node.append(el("p", {}, `Even free attention would cut time per output token by at most ${(100 * real(bound.high)).toFixed(0)} % at this load.`));
+  }
+}
+
+function drawCandidates() {
+  const columns = [
+    ["Max rate per replica", "max_rate_per_second"], ["TTFT p95", "ttft_ms_p95"], ["TPOT p95", "tpot_ms_p95"], ["Cost", "cost_usd_per_month"],
+    ["KV per sequence", "kv_bytes_per_sequence"], ["Quality loss", "quality_loss_points"], ["Switching cost", "switching_cost_usd"], ["Break-even", "break_even_months"],
+  ].filter(([, metric]) => letters.some((letter) => rows.has(`${letter}.${metric}`)));
+  const table = el("table", { class: "stack" },
+    el("caption", {}, "Every number carries its basis; hatched cells are refused, with the reason on hover or focus. Grey: its interval."),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Candidate"), el("th", { scope: "col" }, "Standing"),
+      ...columns.map(([label]) => el("th", { scope: "col" }, label)), el("th", { scope: "col" }, "What breaks"))));
+  const body = el("tbody");
+  for (const candidate of audit.candidates) {
+    const assessment = assessmentOf.get(candidate.letter);
+    const risks = [...new Set(candidate.risks.map((risk) => risk.feature.replaceAll("_", " ")))].join(", ");
+    body.append(el("tr", { class: candidate.letter === audit.advice.letter ? "winner" : "" },
+      el("th", { scope: "row" }, el("span", {}, `${candidate.letter}  ${candidate.id}`,
+        el("span", { class: "range soft", style: "display:block;font-weight:400;font-size:.8rem" }, `${candidate.stack}; cache ${candidate.kv}; ${candidate.implementation}; ${candidate.availability.replace("_", "-")}`))),
+      el("td", { "data-label": "Standing" }, el("span", { class: `standing-${assessment.standing.split(" ")[0]}`, title: assessment.reason }, assessment.standing)),
+      ...columns.map(([label, metric]) => cell(rows.get(`${candidate.letter}.${metric}`), label, `${candidate.letter}.${metric}`)),
+      el("td", { "data-label": "What breaks" }, risks || "nothing known")));
+  }
+  table.append(body);
+  section("Candidates", el("div", { class: "scroll", id: "candidates", tabindex: "0" }, table),
+    ...audit.candidates.filter((c) => c.letter !== letters[0]).map((c) => el("p", { class: "soft" }, el("strong", {}, `${c.letter}: `), assessmentOf.get(c.letter).reason)));
+}
+
+// ---- Pictures ----
+
+const colour = (index) => getComputedStyle(document.documentElement).getPropertyValue(`--c${index % 7}`).trim();
+const colourOf = (scope, fallback) => colour(letters.includes(scope) ? letters.indexOf(scope) : fallback);
+
+const legend = (entries) => el("ul", { class: "legend" }, ...entries.map(([text, fill]) => el("li", {}, el("i", { style: `background:${fill}` }), text)));
+
+function drawFigure(figure) {
+  const node = el("figure", {}, el("h3", {}, figure.title));
+  if (figure.refused || !figure.curves.length) {
+    node.append(el("p", { class: "soft" }, `Refused: ${figure.refused || "no data"}`));
+    return node;
+  }
+  const marks = [];
+  const points = [];
+  figure.curves.forEach((curve, index) => {
+    const stroke = colourOf(curve.scope, index);
+    const data = curve.points.map(([x, y, low, high]) => ({ x: real(x), y: real(y), low: real(low), high: real(high) })).filter((p) => Number.isFinite(p.x) && Number.isFinite(p.y));
+    points.push([curve.label, stroke]);
+    const banded = data.filter((p) => Number.isFinite(p.low) && Number.isFinite(p.high) && p.high > p.low && (!figure.y_log || p.low > 0));
+    const ceiling = curve.scope === "ceiling";
+    if (banded.length > 1) marks.push(Plot.areaY(banded, { x: "x", y1: "low", y2: "high", fill: stroke, fillOpacity: 0.15 }));
+    else if (banded.length) marks.push(Plot.ruleX(banded, { x: "x", y1: "low", y2: "high", stroke }));
+    if (data.length > 1) marks.push(Plot.lineY(data, { x: "x", y: "y", stroke, strokeWidth: 1.75, strokeDasharray: ceiling ? "6 4" : undefined }));
+    if (data.length <= 24 && !ceiling) marks.push(Plot.dot(data, { x: "x", y: "y", r: 3, fill: stroke }));
+  });
+  const svg = Plot.plot({
+    width: 620, height: 340, marginLeft: 64, marginBottom: 44, style: { fontSize: "12px", overflow: "visible" },
+    x: { label: figure.x_label, type: figure.x_log ? "log" : "linear", grid: false, tickFormat: figure.x_log ? "~s" : undefined, ticks: figure.x_log ? 5 : 6 },
+    y: { label: figure.y_label, type: figure.y_log ? "log" : "linear", grid: true, tickFormat: figure.y_log ? "~g" : undefined, zero: !figure.y_log, ticks: figure.y_log ? 5 : 6 },
+    marks, ariaLabel: figure.title,
+  });
+  node.append(legend(points), svg, el("figcaption", {}, `${figure.y_label} against ${figure.x_label}; bands are intervals.`));
+  return node;
+}
+
+function drawCrossover() {
+  const map = audit.crossover;
+  const node = el("figure", {}, el("h3", {}, "Crossover map: the fastest decode step by context and concurrency"));
+  if (map.refused || !map.cells.length) { node.append(el("p", { class: "soft" }, `Refused: ${map.refused || "no data"}`)); return node; }
+  const columns = map.context_tokens.length;
+  const data = map.cells.map((c, i) => ({ ...c, context: map.context_tokens[i % columns], concurrency: map.concurrency[Math.floor(i / columns)] }));
+  const winners = [...new Set(data.map((d) => d.winner).filter(Boolean))].sort();
+  const nameOf = (letter) => `${letter} ${audit.candidates[letters.indexOf(letter)].id}`;
+  const svg = Plot.plot({
+    width: 620, height: 340, marginLeft: 64, marginBottom: 44, style: { fontSize: "12px" },
+    x: { type: "band", label: "Context (tokens)", tickFormat: "~s", padding: 0.06 }, y: { type: "band", reverse: true, label: "Sequences decoded together", padding: 0.06 },
+    marks: [
+      Plot.cell(data, { x: "context", y: "concurrency", fill: (d) => (d.winner ? colourOf(d.winner, 0) : "transparent"), fillOpacity: (d) => (d.decided ? 0.8 : 0.35),
+        title: (d) => (d.winner ? `${nameOf(d.winner)}, ${(100 * real(d.margin)).toFixed(0)} % ahead${d.decided ? "" : ", intervals overlap"}; ${(100 * d.traffic_share).toFixed(1)} % of decoded tokens` : "no candidate has a time here") }),
+      Plot.dot(data.filter((d) => d.traffic_share > 0.001), { x: "context", y: "concurrency", r: (d) => 14 * Math.sqrt(d.traffic_share), fill: "none", stroke: "currentColor", strokeWidth: 1.75 }),
+    ],
+  });
+  node.append(legend(winners.map((letter) => [nameOf(letter), colourOf(letter, 0)])), svg,
+    el("figcaption", {}, "Strong colour: the intervals of the two fastest do not overlap; faint: they do; empty: no time is known. Rings: where your decoded tokens are, by area."));
+  return node;
+}
+
+let pictures;
+function drawPictures() {
+  const grid = el("div", { class: "grid" }, drawCrossover(), ...audit.figures.map(drawFigure));
+  if (pictures) pictures.replaceWith(grid);
+  else section("Pictures", grid);
+  pictures = grid;
+}
+
+// ---- What would change the advice, claims, provenance ----
+
+function drawFlips() {
+  const node = section("What would flip the advice");
+  if (!audit.flips.length) { node.append(el("p", {}, "Nothing within the searched ranges of rate, prompt length and assumptions.")); return; }
+  node.append(el("div", { class: "scroll" }, el("table", {},
+    el("thead", {}, el("tr", {}, ...["Factor", "Today", "Flips at", "Advice there", "Command"].map((label) => el("th", { scope: "col" }, label)))),
+    el("tbody", {}, ...audit.flips.map((flip) => el("tr", {}, el("th", { scope: "row" }, flip.factor), el("td", { class: "number" }, digits(flip.today, "")),
+      el("td", { class: "number" }, digits(flip.at, "")), el("td", {}, flip.advice_there), el("td", {}, el("code", {}, flip.command))))))));
+}
+
+function drawClaims() {
+  if (!audit.claims.length) return;
+  const verdict = (text) => text.replaceAll("_", " ");
+  const table = (claims) => el("div", { class: "scroll" }, el("table", {},
+    el("thead", {}, el("tr", {}, ...["Claim", "At its origin", "For you"].map((label) => el("th", { scope: "col" }, label)))),
+    el("tbody", {}, ...claims.map((claim) => el("tr", {},
+      el("th", { scope: "row", style: "font-weight:400;max-width:26rem" }, el("strong", {}, claim.id), ` ${claim.statement} `, claim.source_url.startsWith("http") ? el("a", { href: claim.source_url }, claim.date) : claim.date,
+        claim.evidence_against.length ? el("details", {}, el("summary", {}, "Evidence against"), el("ul", {}, ...claim.evidence_against.map((e) => el("li", {}, e)))) : null),
+      el("td", {}, el("strong", {}, verdict(claim.at_origin.verdict)), el("span", { class: "basis" }, claim.basis), el("p", { class: "soft" }, claim.at_origin.why)),
+      el("td", {}, el("strong", {}, verdict(claim.for_you.verdict)), el("p", { class: "soft" }, claim.for_you.why)))))));
+  const node = section("Claims about these mechanisms");
+  const near = audit.claims.filter((claim) => claim.bears_on_use_case), far = audit.claims.filter((claim) => !claim.bears_on_use_case);
+  if (near.length) node.append(table(near)); else node.append(el("p", {}, "None of the claims in the library bears on this use case."));
+  if (far.length) node.append(el("details", {}, el("summary", {}, `${far.length} claims outside your domain`), table(far)));
+}
+
+function drawProbes() {
+  if (!audit.probes.length) return;
+  const found = audit.probes.filter((p) => p.outcome === "finding"), skipped = audit.probes.filter((p) => p.outcome === "not_applicable");
+  const node = section("Numerics at the edges, on our own kernels");
+  node.append(el("p", {}, `${audit.probes.length - found.length - skipped.length} probe runs passed, ${found.length} found something, ${skipped.length} do not apply.`));
+  const list = (title, probes) => el("details", {}, el("summary", {}, title), el("ul", {}, ...probes.map((p) => el("li", {}, `${p.probe} ${p.subject}: ${p.title}${p.detail ? `. ${p.detail}` : ""}`))));
+  if (found.length) node.append(list("Findings", found));
+  node.append(list("Passed", audit.probes.filter((p) => p.outcome === "passed")));
+  if (skipped.length) node.append(list("Not applicable", skipped));
+}
+
+function drawCards() {
+  const node = section("Evidence cards");
+  for (const c of audit.candidates) {
+    const own = audit.rows.filter((row) => row.scope === c.letter);
+    node.append(el("details", {}, el("summary", {}, `${c.letter} ${c.id}: ${own.filter((r) => r.value !== null).length} numbers, ${own.filter((r) => r.value === null).length} refused`),
+      el("p", {}, `${c.stack}; cache ${c.kv}; ${c.implementation}; ${c.availability.replace("_", "-")}`),
+      c.unreported.length ? el("p", {}, "Knobs papers leave out, as taken here: ", el("code", {}, c.unreported.join(", "))) : null,
+      c.risks.length ? el("ul", {}, ...c.risks.map((r) => el("li", {}, `${r.feature.replaceAll("_", " ")}: ${r.what} `, r.url.startsWith("http") ? el("a", { href: r.url }, r.date) : r.date))) : null,
+      rowTable(own)));
+  }
+}
+
+function rowTable(list) {
+  return el("div", { class: "scroll" }, el("table", {},
+    el("thead", {}, el("tr", {}, ...["Id", "Value", "Origin", "Command"].map((label) => el("th", { scope: "col" }, label)))),
+    el("tbody", {}, ...list.map((row) => el("tr", { "data-id": row.id }, el("th", { scope: "row", style: "font-weight:400" }, el("code", {}, row.id)),
+      cell(row, "Value", row.id), el("td", {}, row.origin), el("td", {}, el("code", {}, row.command)))))));
+}
+
+function drawProvenance() {
+  const filter = el("input", { class: "filter", type: "search", placeholder: "filter by id, origin or basis", "aria-label": "Filter the numbers" });
+  const table = rowTable(audit.rows);
+  filter.addEventListener("input", () => {
+    const wanted = filter.value.toLowerCase();
+    for (const line of table.querySelectorAll("tbody tr")) line.hidden = !line.textContent.toLowerCase().includes(wanted);
+  });
+  section("Every number, its origin and its command", el("p", {}, "The whole audit: ", el("code", {}, audit.command)),
+    el("details", {}, el("summary", {}, `${audit.rows.length} numbers`), filter, table));
+}
+
+drawHead();
+drawTimeBars();
+drawCandidates();
+drawPictures();
+drawFlips();
+drawClaims();
+drawProbes();
+drawCards();
+drawProvenance();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawPictures);

@@ -1,0 +1,50 @@
+// The report must survive hostile text, and blank what is refused.
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "report/audit_json.h"
+#include "report/html.h"
+
+namespace assay {
+namespace {
+
+AuditResult Sample() {
+  AuditResult audit;
+  audit.title = "chat </script><script>alert(1)</script> & co";
+  audit.advice.letter = "A";
+  audit.advice.sentence = "Keep A <b>.";
+  Measurement row;
+  row.metric = "ttft_ms_p95";
+  row.factors = {{"scope", "A"}};
+  row.quantity = {12, 11, std::numeric_limits<double>::infinity(), "ms", Basis::kBounded, "bytes / bandwidth"};
+  audit.rows.push_back(row);
+  row.metric = "tpot_ms_p95";
+  row.quantity = Quantity::Refused("ms", "no rows for this kernel");
+  audit.rows.push_back(row);
+  return audit;
+}
+
+TEST(AuditJson, InfinityIsAWordAndRefusedIsNull) {
+  const auto json = nlohmann::json::parse(AuditJson(Sample(), true));
+  EXPECT_EQ(json["schema_version"], 1);
+  EXPECT_EQ(json["rows"][0]["id"], "A.ttft_ms_p95");
+  EXPECT_EQ(json["rows"][0]["high"], "inf");
+  EXPECT_TRUE(json["rows"][1]["value"].is_null());
+  EXPECT_EQ(json["rows"][1]["origin"], "no rows for this kernel");
+}
+
+TEST(AuditHtml, HostileTextStaysText) {
+  const std::string html = AuditHtml(Sample());
+  EXPECT_EQ(html.find("<script>alert"), std::string::npos);
+  EXPECT_NE(html.find("Keep A &lt;b&gt;."), std::string::npos);
+}
+
+TEST(AuditHtml, LoadsNothingFromElsewhere) {
+  const std::string html = AuditHtml(Sample());
+  for (const char* loader : {"<link", "<img", "src=\"http", "@import", "<script src"}) EXPECT_EQ(html.find(loader), std::string::npos) << loader;
+}
+
+}  // namespace
+}  // namespace assay
