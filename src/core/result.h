@@ -55,13 +55,14 @@ class [[nodiscard]] Result {
     ASSAY_CHECK(ok(), std::get<1>(state_).message);
     return std::get<0>(state_);
   }
-  [[nodiscard]] T&& value() && {
+  // By value: `for (x : *F())` would otherwise walk a T that died with the Result.
+  [[nodiscard]] T value() && {
     ASSAY_CHECK(ok(), std::get<1>(state_).message);
     return std::get<0>(std::move(state_));
   }
   const T& operator*() const& { return value(); }
   T& operator*() & { return value(); }
-  T&& operator*() && { return std::move(*this).value(); }
+  T operator*() && { return std::move(*this).value(); }
   const T* operator->() const { return &value(); }
   T* operator->() { return &value(); }
 
