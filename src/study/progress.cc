@@ -1,0 +1,73 @@
+#include "study/progress.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+
+#include "fmt/format.h"
+
+namespace assay {
+namespace {
+
+std::string Duration(double seconds) {
+  if (seconds < 1) return "under 1 s";
+  if (seconds < 90) return fmt::format("{:.0f} s", seconds);
+  if (seconds < 5400) return fmt::format("{:.0f} min", seconds / 60);
+  return fmt::format("{:.1f} h", seconds / 3600);
+}
+
+size_t Columns(std::FILE* file) {
+  winsize size{};
+  return ioctl(fileno(file), TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
+}
+
+}  // namespace
+
+Progress::Progress(std::FILE* file, bool quiet, int64_t total, double total_cost)
+    : file_(file),
+      quiet_(quiet || file == nullptr),
+      terminal_(!quiet_ && isatty(fileno(file)) != 0),
+      total_(total),
+      cost_left_(total_cost),
+      start_(std::chrono::steady_clock::now()) {}
+
+Progress::~Progress() {
+  // Leaves the terminal's line clean for what is printed next.
+  if (drawn_ && terminal_) fmt::print(file_, "\r\x1b[K");
+  if (!quiet_) std::fflush(file_);
+}
+
+void Progress::Begin(std::string_view label) { Draw(label); }
+
+void Progress::Done(double cost) {
+  ++done_;
+  cost_paid_ += cost;
+  cost_left_ = std::max(0.0, cost_left_ - cost);
+}
+
+void Progress::Skip(double cost) {
+  ++done_;
+  cost_left_ = std::max(0.0, cost_left_ - cost);
+}
+
+void Progress::Draw(std::string_view label) {
+  if (quiet_) return;
+  const int tenth = static_cast<int>(10 * done_ / std::max<int64_t>(1, total_));
+  if (!terminal_ && tenth == last_tenth_) return;
+  last_tenth_ = tenth;
+  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  const double left = cost_paid_ > 0 ? cost_left_ * elapsed / cost_paid_ : cost_left_;
+  std::string line = fmt::format("[{}/{}] {}, about {} left", done_ + 1, total_, label, Duration(left));
+  if (!terminal_) {
+    fmt::print(file_, "{}\n", line);
+    return;
+  }
+  if (line.size() >= Columns(file_)) line.resize(Columns(file_) - 1);
+  fmt::print(file_, "\r\x1b[K{}", line);
+  std::fflush(file_);
+  drawn_ = true;
+}
+
+}  // namespace assay
