@@ -176,10 +176,16 @@ class Planted(unittest.TestCase):
         self.assertIn("absent", next(generated.drift(self.root, self.program("x"), [generated.Generated("none.md", ["x"])])))
 
     def test_a_measured_block_may_differ_in_figures_but_not_in_words(self):
-        entry = generated.Generated("a.md", ["x"], block="out", measured=True)
+        entry = generated.Generated("a.md", ["x"], block="out", compare="measured")
         self.plant({"a.md": "top\n<!-- generated: out -->\n```\ntook 1.25 ms\n```\n<!-- end -->\n"})
         self.assertEqual(list(generated.drift(self.root, self.program("took 3.5 ms"), [entry])), [])
         self.assertEqual(len(list(generated.drift(self.root, self.program("wasted 3.5 ms"), [entry]))), 1)
+
+    def test_help_may_be_laid_out_anew_but_not_lose_an_option(self):
+        entry = generated.Generated("a.md", ["x"], compare="names")
+        self.plant({"a.md": "## assay x\n  --json   one object\n"})
+        self.assertEqual(list(generated.drift(self.root, self.program("## assay x\nOPTIONS:\n --json  one object"), [entry])), [])
+        self.assertEqual(len(list(generated.drift(self.root, self.program("## assay x\n --quiet"), [entry]))), 1)
 
     def test_writing_a_block_leaves_the_rest_alone(self):
         entry = generated.Generated("a.md", ["x"], block="out")
