@@ -1,0 +1,15 @@
+# cmake -DOUTPUT=FILE.cc -DINPUTS="a.toml;b.toml" -P EmbedProfiles.cmake: the text of each file as a raw string literal.
+set(code "// Generated from platforms/*.toml by cmake/EmbedProfiles.cmake.\n#include <array>\n\n#include \"platform/profile.h\"\n\nnamespace assay::platform {\nnamespace {\n")
+set(entries "")
+set(count 0)
+foreach(path IN LISTS INPUTS)
+  get_filename_component(stem ${path} NAME_WLE)
+  # hex, because a TOML text may hold semicolons and brackets, which CMake lists would eat.
+  file(READ ${path} bytes HEX)
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "\\\\x\\1" bytes "${bytes}")
+  string(APPEND code "constexpr char kText${count}[] = \"${bytes}\";\n")
+  string(APPEND entries "    ShippedProfile{\"${stem}\", std::string_view(kText${count}, sizeof(kText${count}) - 1)},\n")
+  math(EXPR count "${count} + 1")
+endforeach()
+string(APPEND code "constexpr std::array<ShippedProfile, ${count}> kProfiles = {\n${entries}};\n}  // namespace\n\nstd::span<const ShippedProfile> ShippedProfiles() { return kProfiles; }\n\n}  // namespace assay::platform\n")
+file(WRITE ${OUTPUT} "${code}")

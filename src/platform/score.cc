@@ -1,0 +1,61 @@
+// Scoring: see score.h.
+#include "platform/score.h"
+
+#include <fmt/format.h>
+
+#include "platform/kernel_time.h"
+
+namespace assay::platform {
+
+Result<Profile> ProfileForTable(const MeasuredTable& table) {
+  const bool collective = table.kind == "nccl_perf" || table.kind == "custom_allreduce_perf";
+  for (const ShippedProfile& shipped : ShippedProfiles()) {
+    const bool gpu_matches = shipped.name.starts_with(table.gpu + "__");
+    if (collective && gpu_matches) {
+      ASSAY_TRY(Profile profile, ParseProfile(shipped.toml, shipped.name));
+      for (const Section& section : profile.sections) {
+        if (section.table == table.stem) return profile;
+      }
+    } else if (shipped.name == fmt::format("{}__{}__{}", table.gpu, table.engine, table.version)) {
+      return ParseProfile(shipped.toml, shipped.name);
+    }
+  }
+  return BadInput(fmt::format("no shipped profile of {} {} on {}; `assay platform fit` makes one, `assay platform list` names those we have",
+                              table.engine, table.version, table.gpu));
+}
+
+Score ScoreTable(const Profile& profile, const MeasuredTable& table) {
+  Score score{.profile = profile.name(), .table = table.stem, .rows = table.row_count, .note = {}, .model = {}, .roofline = {}};
+  const Gpu* gpu = FindGpu(profile.gpu);
+  if (!table.known_kind) score.note = fmt::format("there is no model of '{}' tables: every row is refused", table.kind);
+  if (gpu == nullptr) score.note = fmt::format("there is no datasheet of {}: every row is refused", profile.gpu);
+  std::vector<double> ratios, low, high, roofline_ratios, roofline_low, roofline_high;
+  const Section* section = nullptr;
+  for (const MeasuredRow& row : table.rows) {
+    if (gpu == nullptr) break;
+    section = FindSection(profile, row.query, row.variant);
+    // A kernel may be renamed between versions; the family and dtypes are what a user asks for.
+    if (section == nullptr) section = FindSection(profile, row.query);
+    if (section == nullptr || !Covers(*section, *gpu, row.query)) continue;
+    const Regime* regime = RegimeFor(*section, row.query);
+    if (regime == nullptr) continue;
+    ratios.push_back(PredictMs(*section, *gpu, row.query) / row.ms);
+    low.push_back(regime->low);
+    high.push_back(regime->high);
+    roofline_ratios.push_back(RooflineMs(*section, *gpu, row.query) / row.ms);
+    roofline_low.push_back(section->roofline_low);
+    roofline_high.push_back(section->roofline_high);
+  }
+  score.in_coverage = static_cast<int>(ratios.size());
+  // Rows with latency 0 are failed measurements: neither predicted nor refused would be true, so they leave the count.
+  score.rows -= table.zero_rows;
+  score.refused = score.rows - score.in_coverage;
+  if (score.in_coverage == 0 && score.note.empty()) {
+    score.note = fmt::format("{} has no rows of these kernels: every row is refused", profile.name());
+  }
+  score.model = Summarise(ratios, low, high);
+  score.roofline = Summarise(roofline_ratios, roofline_low, roofline_high);
+  return score;
+}
+
+}  // namespace assay::platform
