@@ -259,7 +259,7 @@ std::string WriteProfile(const Profile& profile) {
         out += fmt::format("{}{{ feature = \"{}\", knots = {} }}", &axis == &grid.axes.front() ? "" : ", ", NameOf(axis.feature),
                            NumbersText(axis.knots));
       }
-      out += fmt::format("],\n    factors = \"{}\" }},\n", Pack(grid.factors));
+      out += fmt::format("], factors = \"{}\" }},\n", Pack(grid.factors));
     }
     out += "]\nregimes = [\n";
     for (const Regime& regime : s.regimes) {
