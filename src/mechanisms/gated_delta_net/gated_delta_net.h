@@ -1,0 +1,51 @@
+// The parts of gated_delta_net that its own files share: the shape of a call, its cost, its case adapters. Nothing outside this folder
+// includes this header; the door is the descriptor in mechanism.cc.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/result.h"
+#include "kernels/problem.h"
+#include "mechanisms/mechanism.h"
+
+namespace assay::gated_delta_net {
+
+// Extents of one call. A state belongs to a value head: H states of [D, Dv] a sequence. Keys may have fewer heads (grouped values, as in
+// Qwen3-Next), queries fewer or more (grouped queries, as in ONNX LinearAttention); there are as many output heads as the larger of the two.
+struct Shape {
+  int64_t sequences = 0;
+  int64_t query_heads = 0;
+  int64_t key_heads = 0;
+  int64_t state_heads = 0;
+  int64_t output_heads = 0;
+  int64_t key_dim = 0;
+  int64_t value_dim = 0;
+  bool channel_decay = false;   // LOG_DECAY has a channel axis
+  std::vector<int64_t> tokens;  // a sequence
+
+  [[nodiscard]] int64_t KeyHeadOf(int64_t state) const { return state * key_heads / state_heads; }
+  [[nodiscard]] int64_t StateOf(int64_t output) const { return output * state_heads / output_heads; }
+  [[nodiscard]] int64_t QueryHeadOf(int64_t output) const { return output * query_heads / output_heads; }
+};
+
+// Fails on what is no gated delta rule: contradictory shapes, masks, windows, a softmax's outputs.
+Result<Shape> ResolveShape(const Problem& problem);
+
+// Which widths and head counts a layer has once the parameters that are 0 have taken the layer's own.
+struct LayerWidths {
+  int64_t key_heads;
+  int64_t value_heads;
+  int64_t key_dim;
+  int64_t value_dim;
+  int64_t conv_channels;  // q, k and v pass through the convolution
+};
+LayerWidths WidthsOf(const LayerShape& shape, const ParameterSet& parameters);
+
+LayerCost Cost(const CostQuery& query);
+ResidentBytes Resident(const LayerShape& shape, const ParameterSet& parameters, const CostQuery& bytes);
+std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet& parameters);
+Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parameters, Rng& rng);
+
+}  // namespace assay::gated_delta_net
