@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "fmt/format.h"
+#include "store/nearest.h"
 
 namespace assay::cli {
 #define ASSAY_VERB(name, help) void Register_##name(CLI::App&, const Common&, int&);
@@ -16,24 +18,40 @@ namespace assay::cli {
 
 namespace {
 
-// CLI11 only says that a subcommand is required; a typing error deserves the word that was typed and the nearest verb.
-void ExplainVerb(const CLI::App& app) {
-  const std::vector<std::string> rest = app.remaining();
+// The verb, or the command of a verb, that was being read when parsing stopped.
+const CLI::App& Deepest(const CLI::App& app) {
+  const CLI::App* at = &app;
+  while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+  return *at;
+}
+
+// CLI11 only says that a subcommand is required; a typing error deserves the word that was typed and the nearest known one.
+// Words that nobody took are kept by the program, not by the verb (fallthrough).
+void ExplainMissingVerb(const CLI::App& app, const CLI::App& at, const std::string& path) {
+  const char* what = at.get_parent() == nullptr ? "verb" : "command";
+  const std::vector<std::string> rest = app.remaining(true);
   const auto typed = std::find_if(rest.begin(), rest.end(), [](const std::string& word) { return !word.empty() && word[0] != '-'; });
-  if (typed == rest.end()) {
-    std::fprintf(stderr, "assay: %s; `assay --help` lists the verbs and the options\n",
-                 rest.empty() ? "no verb given" : ("unknown option " + rest.front()).c_str());
-    return;
+  std::string fault = rest.empty() ? fmt::format("no {} given", what) : fmt::format("unknown option {}", rest.front());
+  if (typed != rest.end()) {
+    std::vector<std::string> names;
+    for (const CLI::App* verb : at.get_subcommands([](const CLI::App*) { return true; })) names.push_back(verb->get_name());
+    const std::string nearest = assay::NearestName(*typed, names);
+    fault = fmt::format("no {} named '{}'{}", what, *typed, nearest.empty() ? "" : fmt::format(", did you mean '{}'?", nearest));
   }
-  const CLI::App* nearest = nullptr;
-  size_t common_letters = 1;  // one shared letter is no resemblance
-  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
-    const std::string& name = verb->get_name();
-    const size_t shared = std::mismatch(name.begin(), name.end(), typed->begin(), typed->end()).first - name.begin();
-    if (shared > common_letters) nearest = verb, common_letters = shared;
+  fmt::print(stderr, "{}: {}; `{} --help` lists them\n", path, fault, path);
+}
+
+int ExplainUsage(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App& at = Deepest(app);
+  std::string path = at.get_name();
+  for (const CLI::App* up = at.get_parent(); up != nullptr; up = up->get_parent()) path = up->get_name() + " " + path;
+  const bool wants_command = at.get_require_subcommand_min() > 0;
+  if (wants_command && (error.get_name() == "RequiredError" || error.get_name() == "ExtrasError")) {
+    ExplainMissingVerb(app, at, path);
+  } else {
+    fmt::print(stderr, "{}: {}; `{} --help` shows the options\n", path, error.what(), path);
   }
-  std::fprintf(stderr, "assay: no verb named '%s'%s; `assay --help` lists them\n", typed->c_str(),
-               nearest == nullptr ? "" : (", did you mean '" + nearest->get_name() + "'?").c_str());
+  return assay::cli::kUsage;
 }
 
 // Output that never reached its file is a failure, even where every verb was content.
@@ -69,13 +87,7 @@ int main(int argc, char** argv) {
       app.exit(error);
       return Finish(kFine);
     }
-    const bool verb_at_fault = error.get_name() == "RequiredError" || error.get_name() == "ExtrasError";
-    if (verb_at_fault && app.get_subcommands().empty()) {
-      ExplainVerb(app);
-    } else {
-      app.exit(error);
-    }
-    return kUsage;
+    return ExplainUsage(app, error);
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "assay: out of memory; use a smaller problem or give the process more\n");
     return kUnfitEnvironment;
