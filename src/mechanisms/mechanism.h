@@ -127,6 +127,16 @@ struct Projection {
   int64_t k;
 };
 
+// Which rows of measured accelerator tables time this mixer: the serving model looks its kernel up by these. Heads are those of the layer
+// before any parallel split.
+struct TableKernel {
+  enum class Family { kNone, kSoftmax, kMla, kGatedDeltaNet } family = Family::kNone;  // kNone: no public table holds it
+  int64_t query_heads = 0;  // value heads of a recurrence
+  int64_t kv_heads = 0;     // key heads of a recurrence
+  int64_t head_dim = 0;
+  int64_t window_tokens = 0;  // 0: full
+};
+
 // A request for a random problem of this mechanism, for conformance, probes and benchmarks.
 struct ExampleSpec {
   std::vector<int64_t> query_tokens;  // one entry a sequence
@@ -178,6 +188,7 @@ struct Mechanism {
   LayerCost (*cost)(const CostQuery& query) = nullptr;
   ResidentBytes (*resident)(const LayerShape& shape, const ParameterSet& parameters, const CostQuery& bytes) = nullptr;
   std::vector<Projection> (*projections)(const LayerShape& shape, const ParameterSet& parameters) = nullptr;
+  TableKernel (*table_kernel)(const LayerShape& shape, const ParameterSet& parameters) = nullptr;  // nullptr: no table holds it
   std::span<const CaseAdapter> cases = {};
 };
 

@@ -61,4 +61,11 @@ std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet&
           {"out", shape.model_dim, values}};
 }
 
+TableKernel TimedBy(const LayerShape& shape, const ParameterSet& parameters) {
+  const LayerWidths widths = WidthsOf(shape, parameters);
+  // A decay for each channel is another kernel (Kimi delta attention), which these tables do not hold.
+  if (parameters["channel_decay"] != 0 || widths.key_dim != 128 || widths.value_dim != 128) return {};
+  return {.family = TableKernel::Family::kGatedDeltaNet, .query_heads = widths.value_heads, .kv_heads = widths.key_heads, .head_dim = widths.key_dim};
+}
+
 }  // namespace assay::gated_delta_net

@@ -46,6 +46,7 @@ LayerWidths WidthsOf(const LayerShape& shape, const ParameterSet& parameters);
 LayerCost Cost(const CostQuery& query);
 ResidentBytes Resident(const LayerShape& shape, const ParameterSet& parameters, const CostQuery& bytes);
 std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet& parameters);
+TableKernel TimedBy(const LayerShape& shape, const ParameterSet& parameters);
 Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parameters, Rng& rng);
 
 }  // namespace assay::gated_delta_net

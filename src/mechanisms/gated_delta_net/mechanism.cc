@@ -98,6 +98,7 @@ constinit const Mechanism k_gated_delta_net = {
     .cost = gated_delta_net::Cost,
     .resident = gated_delta_net::Resident,
     .projections = gated_delta_net::Projections,
+    .table_kernel = gated_delta_net::TimedBy,
 };
 }  // namespace mechanisms
 }  // namespace assay

@@ -52,4 +52,9 @@ std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet&
   return SoftmaxProjections(own);
 }
 
+TableKernel TimedBy(const LayerShape& shape, const ParameterSet& parameters) {
+  const int64_t own = parameters.Int("kv_heads");
+  return {.family = TableKernel::Family::kSoftmax, .query_heads = shape.query_heads, .kv_heads = own > 0 ? own : shape.kv_heads, .head_dim = shape.head_dim};
+}
+
 }  // namespace assay::gqa

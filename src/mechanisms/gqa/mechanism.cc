@@ -56,6 +56,7 @@ constinit const Mechanism k_gqa = {
     .cost = gqa::Cost,
     .resident = gqa::Resident,
     .projections = gqa::Projections,
+    .table_kernel = gqa::TimedBy,
 };
 }  // namespace mechanisms
 

@@ -103,4 +103,10 @@ std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet&
   return projections;
 }
 
+// The tables time DeepSeek's shape, latent 512 and rotary 64; the head counts vary.
+TableKernel TimedBy(const LayerShape& shape, const ParameterSet& parameters) {
+  if (parameters.Int("kv_rank") != 512 || parameters.Int("rope_dim") != 64) return {};
+  return {.family = TableKernel::Family::kMla, .query_heads = shape.query_heads, .kv_heads = 1, .head_dim = 576};
+}
+
 }  // namespace assay::mla

@@ -113,6 +113,7 @@ constinit const Mechanism k_mla = {
     .cost = mla::Cost,
     .resident = mla::Resident,
     .projections = mla::Projections,
+    .table_kernel = mla::TimedBy,
 };
 }  // namespace mechanisms
 }  // namespace assay
