@@ -46,6 +46,12 @@ BANNED_WORDS = [
     r"\bdeadline: land\b", r"\bas an AI\b",
 ]
 
+# Which package brings what CMake looks for; `./dev setup` installs them by these names.
+PACKAGES = {"Threads": None, "Python3": "python3", "fmt": "libfmt-dev", "nlohmann_json": "nlohmann-json3-dev", "CLI11": "libcli11-dev",
+            "SQLite3": "libsqlite3-dev", "OpenSSL": "libssl-dev", "GTest": "libgtest-dev", "muparser": "libmuparser-dev",
+            "rapidcheck": "librapidcheck-dev", "tomlplusplus": "libtomlplusplus-dev", "PCRE2": "libpcre2-dev", "httplib": "libcpp-httplib-dev",
+            "pybind11": "pybind11-dev", "MPI": "libopenmpi-dev", "PkgConfig": "pkg-config"}
+
 BACKENDS = ("generic", "avx2", "avx512")
 
 
@@ -249,8 +255,8 @@ def banned_calls(tree):
     for name in tree.cpp():
         code = code_of(tree.text(name))
         for pattern, instead in BANNED_CALLS.items():
-            if is_test(name) and ("system" in pattern or "popen" in pattern):
-                continue
+            if is_test(name) and any(word in pattern for word in ("system", "popen", "sto[a-z]", "ato[ifl]")):
+                continue  # a test's own input is not hostile
             for line, match in lines_matching(code, pattern):
                 yield f"{name}:{line}: '{match.group(0).strip()}': use {instead}"
     for name in tree.files:
@@ -271,6 +277,20 @@ def fuzz_corpora(tree):
         yield f"tests/fuzz/{name}/: no {name}_fuzz.cc uses it"
 
 
+def packages(tree):
+    """Whatever the build looks for, `./dev setup` installs."""
+    for name in tree.files:
+        if not name.endswith((".cmake", "CMakeLists.txt")):
+            continue
+        text = re.sub(r"(?m)#.*$", "", tree.text(name))
+        for line, match in lines_matching(text, r"find_package\((\w+)[^)]*\)|find_library\(\w+ (\w+)[^)]*\)"):
+            wanted = match[1] or match[2]
+            if wanted not in PACKAGES:
+                yield f"{name}:{line}: name the package of {wanted} in tests/tidy/tidy.py and in ./dev"
+            elif "REQUIRED" in match.group(0) and PACKAGES[wanted] and PACKAGES[wanted] not in re.split(r"[\s()]+", tree.text("dev")):
+                yield f"{name}:{line}: ./dev setup does not install {PACKAGES[wanted]}"
+
+
 def generated_drift(tree):
     """Every generated document is what its command prints now."""
     import generated
@@ -278,7 +298,7 @@ def generated_drift(tree):
         yield from generated.drift(tree.root, tree.build)
 
 
-RULES = [include_order, folder_list, weak_symbols, dead_files, banned_words, banned_calls, fuzz_corpora, generated_drift]
+RULES = [include_order, folder_list, weak_symbols, dead_files, banned_words, banned_calls, packages, fuzz_corpora, generated_drift]
 
 
 def main(argv):

@@ -155,6 +155,11 @@ class Planted(unittest.TestCase):
         self.assert_caught(tidy.banned_calls, {"CMakeLists.txt": "add_compile_options(-ffast-math)\n"}, "-ffast-math")
         self.assert_clean(tidy.banned_calls, {"CMakeLists.txt": "# never -ffast-math\n"})
 
+    def test_a_library_that_setup_does_not_install(self):
+        self.assert_caught(tidy.packages, {"CMakeLists.txt": "find_package(fmt REQUIRED)\n", "dev": "required=(g++)\n"}, "libfmt-dev")
+        self.assert_caught(tidy.packages, {"CMakeLists.txt": "find_package(Eigen3 REQUIRED)\n"}, "Eigen3")
+        self.assert_clean(tidy.packages, {"CMakeLists.txt": "find_package(fmt REQUIRED)\n", "dev": "required=(g++ libfmt-dev)\n"})
+
     # corpora and generated documents
 
     def test_a_fuzz_target_without_corpus_and_a_corpus_without_target(self):
