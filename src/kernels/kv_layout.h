@@ -1,6 +1,7 @@
 // KvLayout, KvPage, KvCache: the blocked cache layout of this lab's kernels. Layout decides decode speed, so it is a first-class object:
-// 64 tokens a page; within a page, per key/value head, K is stored [channel pair][token][2] (bf16: ready for pair dot products) and V
-// [token pair][channel][2]. Other element types keep the same blocks with their own packing (kv_layout.cc says which).
+// 64 tokens a page; within a page, per key/value head, K and V are made of 32-bit units that hold neighbours of the summed-over axis, as
+// dot-product instructions want them: K is [channel / n][token][n] and V is [token / n][channel][n], where n elements fill 32 bits
+// (f32: 1, bf16 and f16: 2, i8 and e4m3: 4, i4: 8, low nibble first). Rows of V are padded to 16 channels.
 //
 // A plain token-major cache is repacked into this form; the time is charged and shown apart.
 #pragma once
@@ -34,13 +35,17 @@ struct KvLayout {
   int64_t v_block_bytes = 0;
   int64_t k_scale_bytes = 0;
   int64_t v_scale_bytes = 0;
-  int64_t head_bytes = 0;  // K, V, scales of one head, in that order
+  int64_t head_bytes = 0;  // K, V, scales and the note of one head, in that order
+  int64_t padded_v = 0;    // channels of a row of V, a multiple of 16
   int64_t page_bytes = 0;
 
   // Fails for widths the blocks cannot hold, with the remedy.
   static Result<KvLayout> Make(KvFormat format, int64_t kv_heads, int64_t head_dim, int64_t v_head_dim);
   // What one more token of one layer costs in this layout, scales included, partial pages not.
   [[nodiscard]] double bytes_per_token() const;
+  // From a head's K block to its note: 32 bits, not 0 if some value of V in this page may be NaN or infinite. A kernel then takes care
+  // that weights of 0 do not meet it.
+  [[nodiscard]] int64_t note_offset() const { return k_block_bytes + v_block_bytes + k_scale_bytes + v_scale_bytes; }
 };
 
 // One page of one layer: all heads of 64 tokens.
@@ -51,6 +56,15 @@ struct KvPage {
   [[nodiscard]] std::byte* KScale(const KvLayout& layout, int64_t head) const { return V(layout, head) + layout.v_block_bytes; }
   [[nodiscard]] std::byte* VScale(const KvLayout& layout, int64_t head) const { return KScale(layout, head) + layout.k_scale_bytes; }
 };
+
+// Rows to write: token `token` on, of K [tokens, kv_heads, head_dim] and V [tokens, kv_heads, v_head_dim].
+struct KvSource {
+  TensorView k;
+  TensorView v;
+  int64_t token = 0;
+};
+// Writes `rows` tokens of one head into slots [first, first + rows) of a page, quantising on the way. What Append and Plan::Pack share.
+void WriteKvTokens(const KvLayout& layout, const KvPage& page, int64_t first, int64_t rows, const KvSource& source, int64_t head);
 
 // The cache of one layer for a batch of sequences: a pool of pages and a page table. Not thread-safe for appends to one sequence.
 class KvCache {
@@ -75,7 +89,6 @@ class KvCache {
  private:
   KvLayout layout_;
   Tensor memory_;
-  int64_t next_page_ = 0;
   std::vector<std::byte*> free_;
   std::vector<int64_t> tokens_;
   std::vector<std::vector<KvPage>> pages_;

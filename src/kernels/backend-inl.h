@@ -1,0 +1,19 @@
+// The kernels of one backend and its table; included by backend_*.cc after they chose the backend.
+#pragma once
+
+#include "kernels/kernel_table.h"
+#include "kernels/softmax-inl.h"
+
+namespace assay::ASSAY_SIMD_NAMESPACE {
+
+extern const KernelTable kTable;
+constinit const KernelTable kTable = {
+    .name = kName,
+    .lanes = kLanes,
+    .native_pairs = kNativePairs,
+    .epilogue_traits = kEpilogueTraits,
+    .softmax_run = RunSoftmaxItem,
+    .softmax_merge = MergeSoftmaxPartials,
+};
+
+}  // namespace assay::ASSAY_SIMD_NAMESPACE

@@ -1,0 +1,560 @@
+// Driver of the softmax kernel: resolves a Problem into plain pointers, packs K and V into pages, and cuts the work into items.
+#include "kernels/softmax_kernel.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/thread_pool.h"
+#include "kernels/dispatch.h"
+#include "kernels/kv_layout.h"
+#include "kernels/softmax_plan.h"
+
+namespace assay {
+namespace {
+
+struct EpilogueParameter {
+  const char* name;
+  double otherwise;
+};
+#define ASSAY_PARAMETERS(name, ...) \
+  constexpr EpilogueParameter kParametersOf##name[] = {__VA_ARGS__ __VA_OPT__(, ) EpilogueParameter{nullptr, 0}};
+ASSAY_EPILOGUES(ASSAY_PARAMETERS)
+#undef ASSAY_PARAMETERS
+constexpr const EpilogueParameter* kEpilogueParameters[] = {
+#define ASSAY_PARAMETER_LIST(name, ...) kParametersOf##name,
+    ASSAY_EPILOGUES(ASSAY_PARAMETER_LIST)
+#undef ASSAY_PARAMETER_LIST
+};
+
+constexpr Role kHonoured[] = {Role::kQ,         Role::kK,    Role::kV,    Role::kO,        Role::kLse,     Role::kKScale,
+                              Role::kVScale,    Role::kCuQ,  Role::kCuK,  Role::kLenK,     Role::kPageTable, Role::kPosQ,
+                              Role::kPosK,      Role::kSink, Role::kAlibi, Role::kMaskBool, Role::kMaskAdd};
+
+// The row type of the tile: bf16 only where Q, K and V all are.
+PageElement ElementOf(const Problem& problem) {
+  const auto is_bf16 = [&](Role role) { return !problem.Has(role) || problem.Get(role).dtype == DType::kBf16; };
+  return is_bf16(Role::kQ) && is_bf16(Role::kK) && is_bf16(Role::kV) ? PageElement::kBf16 : PageElement::kF32;
+}
+
+int EpilogueOf(const Problem& problem, const Kernel& self) {
+  return self.epilogue == epilogue::kIdentity && problem.softcap > 0 ? static_cast<int>(epilogue::kSoftcap) : self.epilogue;
+}
+
+// Width of V: its own; values that are the leading channels of K (absorbed latent attention) have O's width.
+int64_t ValueWidth(const Problem& problem, const Extents& extents) {
+  if (problem.Has(Role::kV)) return extents.v_head_dim;
+  const TensorView& o = problem.Get(Role::kO);
+  return o.shape[static_cast<size_t>(o.rank - 1)];
+}
+
+Status CheckMask(const Problem& problem, const Extents& extents, Role role, std::string_view name) {
+  const TensorView* mask = problem.Find(role);
+  if (mask == nullptr) return Ok();
+  if (mask->rank < 1 || mask->rank > 4) return BadInput(fmt::format("{} has rank {}; it broadcasts to [B,Hq,T,S]", name, mask->rank));
+  const int64_t most_queries = extents.query_tokens.empty() ? 0 : *std::max_element(extents.query_tokens.begin(), extents.query_tokens.end());
+  const int64_t needed[] = {extents.sequences, extents.query_heads, most_queries};
+  for (int axis = 4 - mask->rank; axis < 3; ++axis) {
+    const int64_t extent = mask->shape[static_cast<size_t>(axis - 4 + mask->rank)];
+    if (extent != 1 && extent < needed[axis]) {
+      return BadInput(fmt::format("{} {} does not broadcast to {} sequences, {} heads, {} queries", name, ShapeString(*mask), needed[0],
+                                  needed[1], needed[2]));
+    }
+  }
+  return Ok();
+}
+
+Status CheckTypes(const Problem& problem) {
+  for (const Role role : {Role::kQ, Role::kO}) {
+    const DType dtype = problem.Get(role).dtype;
+    if (dtype != DType::kF32 && dtype != DType::kBf16 && dtype != DType::kF16) {
+      return Unsupported(fmt::format("the tile kernel takes Q and O in f32, bf16 or f16, not {}", NameOf(dtype)));
+    }
+  }
+  for (const Role role : {Role::kK, Role::kV}) {
+    if (!problem.Has(role)) continue;
+    const DType dtype = problem.Get(role).dtype;
+    if (dtype == DType::kF64 || (!IsFloat(dtype) && dtype != DType::kI8 && dtype != DType::kI4)) {
+      return Unsupported(fmt::format("the tile kernel takes K and V in f32, bf16, f16, e4m3, e5m2, i8 or i4, not {}", NameOf(dtype)));
+    }
+    const ScaleGranularity granularity = role == Role::kK ? problem.k_scale : problem.v_scale;
+    if (granularity != ScaleGranularity::kNone && !problem.Has(role == Role::kK ? Role::kKScale : Role::kVScale)) {
+      return BadInput("a quantised K or V needs its K_SCALE or V_SCALE");
+    }
+  }
+  return Ok();
+}
+
+Status CheckShapes(const Problem& problem, const Extents& extents) {
+  const TensorView& q = problem.Get(Role::kQ);
+  const TensorView& o = problem.Get(Role::kO);
+  if (o.rank != q.rank || o.shape[static_cast<size_t>(o.rank - 2)] != extents.query_heads || o.shape[0] < q.shape[0] ||
+      (o.rank == 4 && o.shape[1] < q.shape[1])) {
+    return BadInput(fmt::format("O {} does not fit Q {}", ShapeString(o), ShapeString(q)));
+  }
+  const int64_t o_width = o.shape[static_cast<size_t>(o.rank - 1)];
+  if (problem.Has(Role::kV) ? o_width != extents.v_head_dim : o_width > extents.head_dim) {
+    return BadInput(fmt::format("O {} does not have the width of the values", ShapeString(o)));
+  }
+  if (extents.head_dim < 1 || o_width < 1) return BadInput("a head has at least one channel");
+  if (extents.query_heads % extents.kv_heads != 0) {
+    return Unsupported(fmt::format("the tile kernel folds whole groups: {} query heads are no multiple of {} key/value heads",
+                                   extents.query_heads, extents.kv_heads));
+  }
+  for (const Role role : {Role::kSink, Role::kAlibi}) {
+    const TensorView* heads = problem.Find(role);
+    if (heads != nullptr && (heads->rank != 1 || heads->shape[0] != extents.query_heads)) {
+      return BadInput(fmt::format("SINK and ALIBI have one entry a query head ({}), not {}", extents.query_heads, ShapeString(*heads)));
+    }
+  }
+  if (const TensorView* lse = problem.Find(Role::kLse); lse != nullptr && lse->rank != q.rank - 1) {
+    return BadInput(fmt::format("LSE {} does not fit Q {}", ShapeString(*lse), ShapeString(q)));
+  }
+  ASSAY_RETURN_IF_ERROR(CheckMask(problem, extents, Role::kMaskBool, "MASK_BOOL"));
+  return CheckMask(problem, extents, Role::kMaskAdd, "MASK_ADD");
+}
+
+}  // namespace
+
+Status CheckSoftmaxTile(const Problem& problem, const Kernel& self) {
+  if (problem.phase == Phase::kBackward) return Unsupported("the tile kernel computes no gradients");
+  for (const Argument& argument : problem.arguments) {
+    if (std::find(std::begin(kHonoured), std::end(kHonoured), argument.role) == std::end(kHonoured)) {
+      return Unsupported(fmt::format("the tile kernel does not honour role {}", static_cast<int>(argument.role)));
+    }
+  }
+  if (!problem.Has(Role::kO)) return BadInput("a problem for the tile kernel needs O");
+  ASSAY_TRY(const Extents extents, ResolveExtents(problem));
+  ASSAY_RETURN_IF_ERROR(CheckTypes(problem));
+  ASSAY_RETURN_IF_ERROR(CheckShapes(problem, extents));
+  if (!std::isfinite(problem.scale) || !std::isfinite(problem.softcap) || problem.softcap < 0) {
+    return BadInput(fmt::format("scale {} and softcap {} must be finite, the softcap not negative", problem.scale, problem.softcap));
+  }
+  ASSAY_CHECK(self.epilogue >= 0 && self.epilogue < epilogue::kCount, "a kernel entry with an epilogue that epilogue.h lists");
+  if (problem.softcap > 0 && self.epilogue != epilogue::kIdentity && self.epilogue != epilogue::kSoftcap) {
+    return Unsupported("the tile kernel combines softcap with plain softmax only");
+  }
+  if (problem.softcap == 0 && self.epilogue == epilogue::kSoftcap) return BadInput("the softcap epilogue needs a softcap above 0");
+  if (!generic::kTable.epilogue_traits[self.epilogue].normalised && (problem.Has(Role::kLse) || problem.Has(Role::kSink))) {
+    return Unsupported("weights that are not normalised have neither LSE nor sink");
+  }
+  return Ok();
+}
+
+namespace {
+
+RowAccess Rows(const TensorView& view, bool per_head_scalar, int64_t first_token, int64_t sequence) {
+  const int channel_axis = per_head_scalar ? view.rank : view.rank - 1;
+  const bool packed = channel_axis == 2;
+  const auto stride = [&](int axis) { return view.stride[static_cast<size_t>(axis)]; };
+  RowAccess rows;
+  rows.dtype = static_cast<int>(view.dtype);
+  rows.token_stride = stride(packed ? 0 : 1);
+  rows.head_stride = stride(packed ? 1 : 2);
+  rows.channel_stride = per_head_scalar ? 0 : stride(channel_axis);
+  const int64_t offset = packed ? first_token * stride(0) : sequence * stride(0);
+  rows.data = static_cast<char*>(view.data) + offset * (BitsOf(view.dtype) / 8);
+  return rows;
+}
+
+MaskAccess Mask(const TensorView* view, int64_t sequence) {
+  MaskAccess mask;
+  if (view == nullptr) return mask;
+  // Axes from the right; a missing one or one of extent 1 is the same for all.
+  const auto stride = [&](int from_end) {
+    const int axis = view->rank - from_end;
+    return axis < 0 || view->shape[static_cast<size_t>(axis)] == 1 ? 0 : view->stride[static_cast<size_t>(axis)];
+  };
+  mask.dtype = static_cast<int>(view->dtype);
+  mask.key_stride = stride(1);
+  mask.query_stride = stride(2);
+  mask.head_stride = stride(3);
+  const int64_t keys = view->shape[static_cast<size_t>(view->rank - 1)];
+  mask.keys = keys == 1 ? -1 : keys;
+  mask.data = static_cast<const char*>(view->data) + sequence * stride(4) * (BitsOf(view->dtype) / 8);
+  return mask;
+}
+
+// In elements and of any sign; LoadElement counts from 0.
+double LoadSigned(const void* data, int dtype, int64_t index) {
+  const auto type = static_cast<DType>(dtype);
+  if (index >= 0) return LoadElement(data, type, static_cast<size_t>(index));
+  return LoadElement(static_cast<const char*>(data) + index * (BitsOf(type) / 8), type, 0);
+}
+void StoreSigned(void* data, int dtype, int64_t index, double value) {
+  const auto type = static_cast<DType>(dtype);
+  if (index >= 0) return StoreElement(data, type, static_cast<size_t>(index), value);
+  StoreElement(static_cast<char*>(data) + index * (BitsOf(type) / 8), type, 0, value);
+}
+
+// Positions beyond this differ by less than any window can tell, and their differences cannot overflow.
+int64_t ClampPosition(int64_t position) {
+  constexpr int64_t kFarthest = int64_t{1} << 50;
+  return std::clamp(position, -kFarthest, kFarthest);
+}
+
+}  // namespace
+
+SoftmaxPlan::SoftmaxPlan(const Problem& problem, const Kernel& self, const Extents& extents, const KernelTable& table, ThreadPool* pool)
+    : problem_(problem), extents_(extents), table_(table), pool_(pool) {
+  args_.epilogue = EpilogueOf(problem, self);
+  args_.element = ElementOf(problem);
+  for (int i = 0; i < epilogue::kMaxParameters; ++i) {
+    const EpilogueParameter& parameter = kEpilogueParameters[args_.epilogue][i];
+    if (parameter.name == nullptr) break;
+    args_.parameter[i] = static_cast<float>(problem.Parameter(parameter.name, parameter.otherwise));
+  }
+}
+
+Status SoftmaxPlan::Prepare() {
+  extents_.v_head_dim = ValueWidth(problem_, extents_);
+  const bool bf16 = args_.element == PageElement::kBf16;
+  ASSAY_TRY(layout_, KvLayout::Make({.dtype = bf16 ? DType::kBf16 : DType::kF32}, extents_.kv_heads, extents_.head_dim, extents_.v_head_dim));
+  args_.query_heads = extents_.query_heads;
+  args_.group = extents_.query_heads / extents_.kv_heads;
+  args_.head_dim = extents_.head_dim;
+  args_.v_head_dim = extents_.v_head_dim;
+  args_.padded_v = layout_.padded_v;
+  args_.head_bytes = layout_.head_bytes;
+  args_.v_offset = layout_.k_block_bytes;
+  args_.note_offset = layout_.note_offset();
+  args_.scale = static_cast<float>(problem_.scale);
+  args_.softcap = static_cast<float>(problem_.softcap);
+  args_.causal = problem_.causal != Causal::kNone;
+  args_.window_left = problem_.window_left < 0 ? -1 : ClampPosition(problem_.window_left);
+  args_.window_right = problem_.window_right < 0 ? -1 : ClampPosition(problem_.window_right);
+  args_.load = LoadSigned;
+  args_.store = StoreSigned;
+  const auto per_head = [&](Role role) {
+    RowAccess access;
+    if (const TensorView* view = problem_.Find(role); view != nullptr) {
+      access.data = view->data;
+      access.dtype = static_cast<int>(view->dtype);
+      access.head_stride = view->stride[0];
+    }
+    return access;
+  };
+  args_.sink = per_head(Role::kSink);
+  args_.alibi = per_head(Role::kAlibi);
+  target_ = fmt::format("{}/{}{}", table_.name, bf16 ? "bf16" : "f32", bf16 && table_.native_pairs ? "-p16" : "");
+  ASSAY_RETURN_IF_ERROR(AllocatePages());
+  DescribeSequences();
+  CutItems();
+  return Ok();
+}
+
+Status SoftmaxPlan::AllocatePages() {
+  int64_t pages = 0;
+  for (const int64_t keys : extents_.key_tokens) pages += (keys + kKvPageTokens - 1) / kKvPageTokens;
+  constexpr int64_t kMostBytes = int64_t{1} << 44;
+  if (pages > 0 && layout_.page_bytes > kMostBytes / pages) return Unsupported("the keys and values do not fit into memory");
+  memory_ = Tensor(DType::kU8, {pages * layout_.page_bytes});
+  auto* next = memory_.data<std::byte>();
+  page_pointers_.reserve(static_cast<size_t>(pages));
+  for (int64_t b = 0; b < extents_.sequences; ++b) {
+    const int64_t keys = extents_.key_tokens[static_cast<size_t>(b)];
+    for (int64_t first = 0; first < keys; first += kKvPageTokens) {
+      page_pointers_.push_back(reinterpret_cast<unsigned char*>(next));
+      pack_items_.push_back({b, first, std::min<int64_t>(kKvPageTokens, keys - first), {next}});
+      next += layout_.page_bytes;
+    }
+  }
+  return Ok();
+}
+
+void SoftmaxPlan::DescribeSequences() {
+  const TensorView* cu_q = problem_.Find(Role::kCuQ);
+  const TensorView* pos_q = problem_.Find(Role::kPosQ);
+  const TensorView* pos_k = problem_.Find(Role::kPosK);
+  const TensorView* lse = problem_.Find(Role::kLse);
+  int64_t first_page = 0;
+  int64_t queries_before = 0;
+  int64_t keys_before = 0;
+  sequences_.resize(static_cast<size_t>(extents_.sequences));
+  int64_t all_queries = 0;
+  int64_t all_keys = 0;
+  for (size_t b = 0; b < sequences_.size(); ++b) {
+    all_queries += extents_.query_tokens[b];
+    all_keys += extents_.key_tokens[b];
+  }
+  if (pos_q != nullptr) query_positions_.resize(static_cast<size_t>(all_queries));
+  if (pos_k != nullptr) key_positions_.resize(static_cast<size_t>(all_keys));
+  if (pos_k != nullptr) page_bounds_.resize(2 * page_pointers_.size());
+  for (int64_t b = 0; b < extents_.sequences; ++b) {
+    SoftmaxSequence& sequence = sequences_[static_cast<size_t>(b)];
+    sequence.query_tokens = extents_.query_tokens[static_cast<size_t>(b)];
+    sequence.key_tokens = extents_.key_tokens[static_cast<size_t>(b)];
+    const int64_t first = cu_q != nullptr ? static_cast<int64_t>(cu_q->At({b})) : 0;
+    sequence.q = Rows(problem_.Get(Role::kQ), false, first, b);
+    sequence.o = Rows(problem_.Get(Role::kO), false, first, b);
+    if (lse != nullptr) sequence.lse = Rows(*lse, true, first, b);
+    sequence.mask_bool = Mask(problem_.Find(Role::kMaskBool), b);
+    sequence.mask_add = Mask(problem_.Find(Role::kMaskAdd), b);
+    if (problem_.causal != Causal::kTopLeft) sequence.alignment = sequence.key_tokens - sequence.query_tokens;
+    sequence.pages = page_pointers_.data() + first_page;
+    if (pos_q != nullptr) sequence.query_position = query_positions_.data() + queries_before;
+    if (pos_k != nullptr) {
+      sequence.key_position = key_positions_.data() + keys_before;
+      sequence.page_position_min = page_bounds_.data() + first_page;
+      sequence.page_position_max = page_bounds_.data() + page_pointers_.size() + static_cast<size_t>(first_page);
+    }
+    first_page += (sequence.key_tokens + kKvPageTokens - 1) / kKvPageTokens;
+    queries_before += sequence.query_tokens;
+    keys_before += sequence.key_tokens;
+  }
+  args_.sequences = sequences_.data();
+}
+
+// Segments that some row of the item may see, by position; positions given as data are not known before a run.
+void SoftmaxPlan::LimitSegments(const SoftmaxSequence& sequence, SoftmaxItem& item) const {
+  const int64_t segment_keys = kSoftmaxSegmentPages * kSoftmaxPageTokens;
+  const auto all = static_cast<int32_t>((sequence.key_tokens + segment_keys - 1) / segment_keys);
+  item.segment_end = all;
+  if (sequence.query_position != nullptr || sequence.key_position != nullptr || selects_pages_) return;
+  const int64_t lowest = sequence.alignment + item.row_begin / args_.group;
+  const int64_t highest = sequence.alignment + (item.row_begin + item.row_count - 1) / args_.group;
+  int64_t right = args_.window_right;
+  if (args_.causal) right = 0;
+  const auto segment_of = [&](int64_t key) {
+    return static_cast<int32_t>(std::clamp<int64_t>(key < 0 ? -1 : key / segment_keys, -1, all - 1));
+  };
+  if (right >= 0) item.segment_end = segment_of(highest + right) + 1;
+  if (args_.window_left >= 0) item.segment_begin = std::max(0, segment_of(lowest - args_.window_left));
+  item.segment_end = std::max(item.segment_end, item.segment_begin);
+}
+
+void SoftmaxPlan::CutItems() {
+  std::vector<SoftmaxItem> rows;
+  int most_segments = 0;
+  for (int64_t b = 0; b < extents_.sequences; ++b) {
+    const SoftmaxSequence& sequence = sequences_[static_cast<size_t>(b)];
+    for (int64_t head = 0; head < extents_.kv_heads; ++head) {
+      for (int64_t row = 0; row < sequence.query_tokens * args_.group; row += kSoftmaxBlockRows) {
+        SoftmaxItem item;
+        item.sequence = static_cast<int32_t>(b);
+        item.kv_head = static_cast<int32_t>(head);
+        item.row_begin = row;
+        item.row_count = static_cast<int32_t>(std::min<int64_t>(kSoftmaxBlockRows, sequence.query_tokens * args_.group - row));
+        LimitSegments(sequence, item);
+        most_segments = std::max(most_segments, item.segment_end - item.segment_begin);
+        rows.push_back(item);
+      }
+    }
+  }
+  const size_t workers = pool_ == nullptr ? 1 : static_cast<size_t>(pool_->workers());
+  // Bits do not depend on this choice: an item merges its segments in order, whoever computed them.
+  const bool split = most_segments > 1 && (problem_.splits > 1 || (problem_.splits == 0 && workers > 1 && rows.size() < 8 * workers));
+  if (!split) {
+    items_ = std::move(rows);
+  } else {
+    merges_ = std::move(rows);
+    SplitItems();
+  }
+  item_bounds_ = BalancedBounds(items_, workers);
+  const int64_t floats = SoftmaxScratchFloats(args_.head_dim, args_.padded_v);
+  scratch_ = Tensor(DType::kF32, {static_cast<int64_t>(workers), floats});
+}
+
+void SoftmaxPlan::SplitItems() {
+  const int64_t row_floats = kPartialHeader + args_.padded_v;
+  int64_t floats = 0;
+  for (const SoftmaxItem& item : merges_) floats += (item.segment_end - item.segment_begin) * item.row_count * row_floats;
+  partial_memory_ = Tensor(DType::kF32, {floats});
+  auto* next = partial_memory_.data<float>();
+  for (const SoftmaxItem& item : merges_) {
+    partial_begin_.push_back(partials_.size());
+    for (int32_t segment = item.segment_begin; segment < item.segment_end; ++segment) {
+      SoftmaxItem part = item;
+      part.segment_begin = segment;
+      part.segment_end = segment + 1;
+      part.partial = next;
+      partials_.push_back(next);
+      items_.push_back(part);
+      next += item.row_count * row_floats;
+    }
+  }
+  partial_begin_.push_back(partials_.size());
+}
+
+// Contiguous ranges of about equal cost, so that causal items (late rows see more keys) keep all workers busy.
+std::vector<size_t> SoftmaxPlan::BalancedBounds(const std::vector<SoftmaxItem>& items, size_t workers) const {
+  const auto cost = [&](const SoftmaxItem& item) {
+    const SoftmaxSequence& sequence = sequences_[static_cast<size_t>(item.sequence)];
+    double keys = static_cast<double>(sequence.key_tokens);
+    if (args_.causal && sequence.query_position == nullptr && sequence.key_position == nullptr) {
+      const int64_t last = sequence.alignment + (item.row_begin + item.row_count) / args_.group;
+      keys = static_cast<double>(std::clamp<int64_t>(last, 0, sequence.key_tokens));
+    }
+    if (item.partial != nullptr) keys = std::min(keys, static_cast<double>(kSoftmaxSegmentPages * kSoftmaxPageTokens));
+    return 1.0 + static_cast<double>(item.row_count) * (keys + 16);
+  };
+  double total = 0;
+  for (const SoftmaxItem& item : items) total += cost(item);
+  std::vector<size_t> bounds = {0};
+  double seen = 0;
+  for (size_t i = 0; i < items.size(); ++i) {
+    seen += cost(items[i]);
+    while (bounds.size() < workers && seen >= total * static_cast<double>(bounds.size()) / static_cast<double>(workers)) bounds.push_back(i + 1);
+  }
+  while (bounds.size() < workers + 1) bounds.push_back(items.size());
+  bounds.back() = items.size();
+  return bounds;
+}
+
+void SoftmaxPlan::ForEachWorker(const auto& body) noexcept {
+  if (pool_ == nullptr) return body(0);
+  pool_->RunOnAll(body);
+}
+
+void SoftmaxPlan::PackPage(const PackItem& item) const {
+  const TensorView& k = problem_.Get(Role::kK);
+  const TensorView* v = problem_.Find(Role::kV);
+  for (int64_t head = 0; head < extents_.kv_heads; ++head) {
+    std::fill_n(item.page.K(layout_, head) + layout_.note_offset(), sizeof(uint32_t), std::byte{});
+  }
+  // Pieces of the source that are rows with one stride: all of it, or a page of the caller's.
+  for (int64_t done = 0; done < item.tokens;) {
+    const int64_t token = item.first_token + done;
+    const KvPiece piece = PieceAt(token, item.tokens - done, item.sequence);
+    KvSource source{SequenceRows(k, piece, extents_.head_dim), SequenceRows(v != nullptr ? *v : k, piece, extents_.v_head_dim), 0};
+    for (int64_t head = 0; head < extents_.kv_heads; ++head) WriteKvTokens(layout_, item.page, done, piece.tokens, source, head);
+    done += piece.tokens;
+  }
+}
+
+SoftmaxPlan::KvPiece SoftmaxPlan::PieceAt(int64_t token, int64_t most, int64_t sequence) const {
+  const TensorView& k = problem_.Get(Role::kK);
+  if (const TensorView* table = problem_.Find(Role::kPageTable); table != nullptr) {
+    const int64_t slot = token % problem_.page_tokens;
+    const auto page = static_cast<int64_t>(table->At({sequence, token / problem_.page_tokens}));
+    ASSAY_CHECK(page >= 0 && page < k.shape[0], "a page table entry in use names a page of the cache");
+    return {page, slot, std::min(most, problem_.page_tokens - slot)};
+  }
+  if (const TensorView* cu_k = problem_.Find(Role::kCuK); cu_k != nullptr) {
+    return {0, static_cast<int64_t>(cu_k->At({sequence})) + token, most};
+  }
+  return {sequence, token, most};
+}
+
+// [tokens, heads, channels] of `view` from a piece on; the outer axis of packed storage does not exist.
+TensorView SoftmaxPlan::SequenceRows(const TensorView& view, const KvPiece& piece, int64_t channels) {
+  const size_t token_axis = view.rank == 4 ? 1 : 0;
+  const int64_t offset = (view.rank == 4 ? piece.outer * view.stride[0] : 0) + piece.token * view.stride[token_axis];
+  TensorView rows;
+  rows.data = static_cast<char*>(view.data) + offset * BitsOf(view.dtype) / 8;
+  rows.dtype = view.dtype;
+  rows.rank = 3;
+  rows.shape = {piece.tokens, view.shape[token_axis + 1], channels};
+  rows.stride = {view.stride[token_axis], view.stride[token_axis + 1], view.stride[token_axis + 2]};
+  return rows;
+}
+
+void SoftmaxPlan::DequantisePage(const PackItem& item, float* row) const {
+  const TokenRows keys(problem_, Role::kK, item.sequence);
+  const TokenRows values(problem_, problem_.Has(Role::kV) ? Role::kV : Role::kK, item.sequence);
+  const bool unit_rows = table_.epilogue_traits[args_.epilogue].unit_rows;
+  for (int64_t head = 0; head < extents_.kv_heads; ++head) {
+    std::fill_n(item.page.K(layout_, head) + layout_.note_offset(), sizeof(uint32_t), std::byte{});
+    for (int64_t t = 0; t < item.tokens; ++t) {
+      double squares = 0;
+      for (int64_t c = 0; c < extents_.head_dim; ++c) {
+        const double x = keys.At(item.first_token + t, head, c);
+        squares += x * x;
+        row[c] = static_cast<float>(x);
+      }
+      // A key of all zeros has no direction: its cosine is 0.
+      const auto inverse = static_cast<float>(squares > 0 ? 1 / std::sqrt(squares) : squares);
+      for (int64_t c = 0; unit_rows && c < extents_.head_dim; ++c) row[c] *= inverse;
+      float* v_row = row + extents_.head_dim;
+      for (int64_t c = 0; c < extents_.v_head_dim; ++c) v_row[c] = static_cast<float>(values.At(item.first_token + t, head, c));
+      // One head at a time: a head stride of 0 lets every head index find the row.
+      TensorView k_view{row, DType::kF32, 3, {1, extents_.kv_heads, extents_.head_dim}, {0, 0, 1}};
+      TensorView v_view{v_row, DType::kF32, 3, {1, extents_.kv_heads, extents_.v_head_dim}, {0, 0, 1}};
+      WriteKvTokens(layout_, item.page, t, 1, {k_view, v_view, 0}, head);
+    }
+  }
+}
+
+void SoftmaxPlan::Pack() noexcept {
+  const bool by_element = problem_.k_scale != ScaleGranularity::kNone || problem_.v_scale != ScaleGranularity::kNone ||
+                          BitsOf(problem_.Get(Role::kK).dtype) < 8 || table_.epilogue_traits[args_.epilogue].unit_rows;
+  ForEachWorker([&](int worker) {
+    const int workers = pool_ == nullptr ? 1 : pool_->workers();
+    const ItemRange range = StaticRange(pack_items_.size(), workers, worker);
+    float* row = scratch_.data<float>() + worker * scratch_.view().shape[1];
+    for (size_t i = range.begin; i < range.end; ++i) by_element ? DequantisePage(pack_items_[i], row) : PackPage(pack_items_[i]);
+  });
+}
+
+void SoftmaxPlan::ReadPositions() noexcept {
+  const TensorView* pos_q = problem_.Find(Role::kPosQ);
+  const TensorView* pos_k = problem_.Find(Role::kPosK);
+  const TensorView* cu_q = problem_.Find(Role::kCuQ);
+  const TensorView* cu_k = problem_.Find(Role::kCuK);
+  const auto read = [](const TensorView& view, const TensorView* cu, int64_t b, int64_t token) {
+    const int64_t first = cu != nullptr ? static_cast<int64_t>(cu->At({b})) : 0;
+    const double value = view.rank == 1 ? view.At({first + token}) : view.At({b, token});
+    return ClampPosition(static_cast<int64_t>(value));
+  };
+  size_t query = 0;
+  size_t key = 0;
+  size_t page = 0;
+  for (int64_t b = 0; b < extents_.sequences; ++b) {
+    for (int64_t t = 0; pos_q != nullptr && t < extents_.query_tokens[static_cast<size_t>(b)]; ++t) {
+      query_positions_[query++] = read(*pos_q, cu_q, b, t);
+    }
+    const int64_t keys = extents_.key_tokens[static_cast<size_t>(b)];
+    for (int64_t t = 0; pos_k != nullptr && t < keys; ++t) {
+      const int64_t position = read(*pos_k, cu_k, b, t);
+      key_positions_[key++] = position;
+      int64_t& low = page_bounds_[page + static_cast<size_t>(t / kKvPageTokens)];
+      int64_t& high = page_bounds_[page + page_pointers_.size() + static_cast<size_t>(t / kKvPageTokens)];
+      low = t % kKvPageTokens == 0 ? position : std::min(low, position);
+      high = t % kKvPageTokens == 0 ? position : std::max(high, position);
+    }
+    page += static_cast<size_t>((keys + kKvPageTokens - 1) / kKvPageTokens);
+  }
+}
+
+void SoftmaxPlan::Run() noexcept {
+  if (!query_positions_.empty() || !key_positions_.empty()) ReadPositions();
+  const auto scratch = [&](int worker) { return SoftmaxScratch{scratch_.data<float>() + worker * scratch_.view().shape[1]}; };
+  ForEachWorker([&](int worker) {
+    for (size_t i = item_bounds_[static_cast<size_t>(worker)]; i < item_bounds_[static_cast<size_t>(worker) + 1]; ++i) {
+      table_.softmax_run(args_, items_[i], scratch(worker));
+    }
+  });
+  if (merges_.empty()) return;
+  ForEachWorker([&](int worker) {
+    const ItemRange range = StaticRange(merges_.size(), pool_ == nullptr ? 1 : pool_->workers(), worker);
+    for (size_t i = range.begin; i < range.end; ++i) {
+      table_.softmax_merge(args_, merges_[i], partials_.data() + partial_begin_[i],
+                           static_cast<int64_t>(partial_begin_[i + 1] - partial_begin_[i]), scratch(worker));
+    }
+  });
+}
+
+Result<std::unique_ptr<Plan>> PrepareSoftmaxOn(const KernelTable& table, const Problem& problem, const Kernel& self, ThreadPool* pool) {
+  ASSAY_RETURN_IF_ERROR(CheckSoftmaxTile(problem, self));
+  ASSAY_TRY(const Extents extents, ResolveExtents(problem));
+  auto plan = std::make_unique<SoftmaxPlan>(problem, self, extents, table, pool);
+  ASSAY_RETURN_IF_ERROR(plan->Prepare());
+  return std::unique_ptr<Plan>(std::move(plan));
+}
+
+Result<std::unique_ptr<Plan>> PrepareSoftmaxTile(const Problem& problem, const Kernel& self, const KernelEnv& env) {
+  ASSAY_TRY(const KernelTable* table, TableFor(env.backend));
+  return PrepareSoftmaxOn(*table, problem, self, env.pool);
+}
+
+int64_t SoftmaxScratchFloats(int64_t head_dim, int64_t padded_v) {
+  const auto rounded = [](int64_t n) { return (n + 15) / 16 * 16; };
+  const int64_t rows = kSoftmaxBlockRows;
+  const int64_t tile = kSoftmaxTileRows * kSoftmaxBlockPages * kSoftmaxPageTokens;
+  const int64_t floats = rounded(rows * (head_dim + 1)) + 2 * rounded(rows * padded_v) + 3 * rounded(rows) + rounded(rows * 16) +
+                         2 * rounded(tile) + rounded(tile / 2);
+  return rounded(floats) + 16;
+}
+
+}  // namespace assay

@@ -1,0 +1,77 @@
+// SoftmaxPlan: a prepared problem of the softmax kernel. Internal to src/kernels; others hold it as a Plan (softmax_kernel.h).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+#include "kernels/kernel.h"
+#include "kernels/kernel_table.h"
+#include "kernels/kv_layout.h"
+
+namespace assay {
+
+class SoftmaxPlan : public Plan {
+ public:
+  SoftmaxPlan(const Problem& problem, const Kernel& self, const Extents& extents, const KernelTable& table, ThreadPool* pool);
+  Status Prepare();
+
+  void Pack() noexcept override;
+  void Run() noexcept override;
+  [[nodiscard]] std::string_view target() const override { return target_; }
+
+ private:
+  struct PackItem {
+    int64_t sequence;
+    int64_t first_token;
+    int64_t tokens;
+    KvPage page;
+  };
+  // Source rows of a sequence that share one stride.
+  struct KvPiece {
+    int64_t outer;  // sequence or page
+    int64_t token;
+    int64_t tokens;
+  };
+
+  Status AllocatePages();
+  void DescribeSequences();
+  void LimitSegments(const SoftmaxSequence& sequence, SoftmaxItem& item) const;
+  void CutItems();
+  void SplitItems();
+  std::vector<size_t> BalancedBounds(const std::vector<SoftmaxItem>& items, size_t workers) const;
+  void ForEachWorker(const auto& body) noexcept;
+  void PackPage(const PackItem& item) const;
+  void DequantisePage(const PackItem& item, float* row) const;
+  [[nodiscard]] KvPiece PieceAt(int64_t token, int64_t most, int64_t sequence) const;
+  static TensorView SequenceRows(const TensorView& view, const KvPiece& piece, int64_t channels);
+  void ReadPositions() noexcept;
+
+  Problem problem_;
+  Extents extents_;
+  const KernelTable& table_;
+  ThreadPool* pool_;
+  KvLayout layout_;
+  SoftmaxArgs args_;
+  std::string target_;
+  bool selects_pages_ = false;
+  Tensor memory_;
+  std::vector<const unsigned char*> page_pointers_;
+  std::vector<PackItem> pack_items_;
+  std::vector<SoftmaxSequence> sequences_;
+  std::vector<int64_t> query_positions_;
+  std::vector<int64_t> key_positions_;
+  std::vector<int64_t> page_bounds_;  // lowest position of every page, then the highest
+  std::vector<SoftmaxItem> items_;
+  std::vector<SoftmaxItem> merges_;  // whole items whose segments items_ computes; empty if nothing is split
+  std::vector<size_t> item_bounds_;  // of each worker
+  Tensor partial_memory_;
+  std::vector<const float*> partials_;
+  std::vector<size_t> partial_begin_;  // of each merge
+  Tensor scratch_;
+};
+
+// As PrepareSoftmaxTile, on a given backend's table: tests run emulated backends through it.
+Result<std::unique_ptr<Plan>> PrepareSoftmaxOn(const KernelTable& table, const Problem& problem, const Kernel& self, ThreadPool* pool);
+
+}  // namespace assay

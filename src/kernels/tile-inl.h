@@ -1,0 +1,91 @@
+// The matrix tile every kernel here is made of: a few rows of A, broadcast element by element, times vectors of B, accumulated in
+// registers. One element of the result is one chain of FMAs over the steps in order, whatever the tile's shape, so shapes may be chosen
+// for speed alone: 2 FMA ports x 4 cycles latency need 8 chains in flight.
+#pragma once
+
+#include "kernels/simd.h"
+
+namespace assay::ASSAY_SIMD_NAMESPACE {
+
+// B holds one float a 32-bit unit; a step is one row of B.
+struct F32Unit {
+  static constexpr int kElements = 1;
+  static constexpr bool kPairs = false;
+};
+// B holds two bf16 a unit. With native pairs A does too; otherwise A stays float and B is widened, which is exact.
+struct Bf16Unit {
+  static constexpr int kElements = 2;
+  static constexpr bool kPairs = true;
+};
+
+// Vectors of a strip for a tile of kRows rows: fill the registers, and keep 8 chains in flight where few rows would not.
+template <int kRows>
+inline constexpr int kStripVectors = kRegisters == 32 ? 4 : kRows <= 1 ? 8 : kRows == 2 ? 4 : 2;
+
+// acc[r][v] += sum over steps of A(r, step) * B(step, v). A's element (r, e) lies at a[r * kRowStride + e * kStepStride], counted in
+// floats, or in 32-bit pairs where the tile runs on native pairs (e is then the step).
+template <class Unit, int kRows, int kVectors, int kRowStride, int kStepStride>
+ASSAY_INLINE void MultiplyAdd(V (&acc)[kRows][kVectors], const void* a_memory, const uint32_t* b, ptrdiff_t b_stride, int64_t steps) {
+  if constexpr (Unit::kPairs && kNativePairs) {
+    const auto* a = static_cast<const uint32_t*>(a_memory);
+    for (int64_t step = 0; step < steps; ++step, b += b_stride, a += kStepStride) {
+      VP column[kVectors];
+      ASSAY_UNROLL
+      for (int v = 0; v < kVectors; ++v) column[v] = LoadPairs(b + v * kLanes);
+      ASSAY_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const VP row = SetPair(a[r * kRowStride]);
+        ASSAY_UNROLL
+        for (int v = 0; v < kVectors; ++v) acc[r][v] = DotPairs(acc[r][v], row, column[v]);
+      }
+    }
+  } else if constexpr (Unit::kPairs) {
+    const auto* a = static_cast<const float*>(a_memory);
+    for (int64_t step = 0; step < steps; ++step, b += b_stride, a += 2 * kStepStride) {
+      V column[kVectors];
+      ASSAY_UNROLL
+      for (int v = 0; v < kVectors; ++v) column[v] = LowOfPair(LoadPairs(b + v * kLanes));
+      ASSAY_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const V row = Set(a[r * kRowStride]);
+        ASSAY_UNROLL
+        for (int v = 0; v < kVectors; ++v) acc[r][v] = Fma(row, column[v], acc[r][v]);
+      }
+      ASSAY_UNROLL
+      for (int v = 0; v < kVectors; ++v) column[v] = HighOfPair(LoadPairs(b + v * kLanes));
+      ASSAY_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const V row = Set(a[r * kRowStride + kStepStride]);
+        ASSAY_UNROLL
+        for (int v = 0; v < kVectors; ++v) acc[r][v] = Fma(row, column[v], acc[r][v]);
+      }
+    }
+  } else {
+    const auto* a = static_cast<const float*>(a_memory);
+    const auto* b_float = reinterpret_cast<const float*>(b);
+    for (int64_t step = 0; step < steps; ++step, b_float += b_stride, a += kStepStride) {
+      V column[kVectors];
+      ASSAY_UNROLL
+      for (int v = 0; v < kVectors; ++v) column[v] = Load(b_float + v * kLanes);
+      ASSAY_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const V row = Set(a[r * kRowStride]);
+        ASSAY_UNROLL
+        for (int v = 0; v < kVectors; ++v) acc[r][v] = Fma(row, column[v], acc[r][v]);
+      }
+    }
+  }
+}
+
+// Calls kFunction<rows> for the run-time row count 1..6.
+#define ASSAY_DISPATCH_ROWS(rows, call) \
+  switch (rows) {                       \
+    case 1: call(1); break;             \
+    case 2: call(2); break;             \
+    case 3: call(3); break;             \
+    case 4: call(4); break;             \
+    case 5: call(5); break;             \
+    default: call(6); break;            \
+  }
+
+}  // namespace assay::ASSAY_SIMD_NAMESPACE
