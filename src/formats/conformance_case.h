@@ -1,6 +1,6 @@
-// Outside test vectors: one operator call with its attributes, inputs and expected outputs, as `assay verify` checks them.
-// Two sources give the same structure: the text format (`op NAME opset N`, `a ...`, `t ...`; docs/conformance_format.md) and
-// openvino_gated_delta_net.json.
+// Outside test vectors: one operator call with its attributes, inputs and expected outputs, as `assay verify` checks
+// them. Two sources give the same structure: the text format (`op NAME opset N`, `a ...`, `t ...`;
+// docs/conformance_format.md) and openvino_gated_delta_net.json.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,8 @@ struct Case {
   [[nodiscard]] const TensorView* Output(int index) const;
   [[nodiscard]] const TensorView* Output(std::string_view tensor_name) const;
   [[nodiscard]] bool Has(std::string_view attribute) const { return attributes.find(attribute) != attributes.end(); }
-  // The attribute, or `fallback` where it is absent. An attribute of another type is `fallback` too, but an int serves as a float.
+  // The attribute, or `fallback` where it is absent. An attribute of another type is `fallback` too, but an int serves
+  // as a float.
   [[nodiscard]] int64_t Int(std::string_view attribute, int64_t fallback) const;
   [[nodiscard]] double Float(std::string_view attribute, double fallback) const;
   [[nodiscard]] std::string Str(std::string_view attribute, std::string_view fallback) const;
@@ -52,7 +53,8 @@ Result<std::vector<Case>> ParseOpenVinoCases(std::string_view text, const std::s
 // Every case in the file: `*.txt` in the text format, `openvino_gated_delta_net.json`.
 Result<std::vector<Case>> ReadCaseFile(const std::string& path);
 
-// All case files below `directory`, sorted; symbolic links to folders are not followed. A folder without any is an error.
+// All case files below `directory`, sorted; symbolic links to folders are not followed. A folder without any is an
+// error.
 Result<std::vector<std::string>> ListCaseFiles(const std::string& directory);
 
 }  // namespace assay::formats

@@ -64,24 +64,34 @@ TEST(ConformanceCase, AcceptsCrlfAndAByteOrderMark) {
 TEST(ConformanceCase, RefusesMalformedLinesWithTheirNumber) {
   EXPECT_EQ(MessageOf(""), "case.txt: empty; a case starts with 'op NAME opset N'");
   EXPECT_EQ(MessageOf("opp X opset 1\n"), "case.txt:1: a case starts with 'op NAME opset N'");
-  EXPECT_EQ(MessageOf("op X opset 0\nb c\n"), "case.txt:2: a line starts with 'b'; expected 'a' (attribute) or 't' (tensor)");
+  EXPECT_EQ(MessageOf("op X opset 0\nb c\n"),
+            "case.txt:2: a line starts with 'b'; expected 'a' (attribute) or 't' (tensor)");
   EXPECT_EQ(MessageOf("op X opset 0\na n int 1.5\n"), "case.txt:2: attribute 'n': '1.5' is not an integer");
   EXPECT_EQ(MessageOf("op X opset 0\na n int 1\na n int 2\n"), "case.txt:3: attribute 'n' is given twice; keep one");
   EXPECT_EQ(MessageOf("op X opset 0\nt out 0 Y float32 1 3\n1 2\n"),
             "case.txt:3: tensor 'Y' has fewer values than its shape needs; is the file cut short?");
-  EXPECT_EQ(MessageOf("op X opset 0\nt out 0 Y float32 1 2\n1.000 \n"), "case.txt:3: tensor 'Y' has 1 values; its shape needs 2");
-  EXPECT_EQ(MessageOf("op X opset 0\nt out 0 Y float32 1 2\n1 2 3\n"), "case.txt:3: tensor 'Y' has more values than its shape's 2");
-  EXPECT_EQ(MessageOf("op X opset 0\nt out 0 Y bool 1 1\n777\n"), "case.txt:3: tensor 'Y', value 0: 777 does not fit in bool");
-  EXPECT_EQ(MessageOf("op X opset 0\nt in 0 Y float32 0\n1\n"), "case.txt:3: the case has no output ('t out ...'), so it checks nothing; is the file complete?");
+  EXPECT_EQ(MessageOf("op X opset 0\nt out 0 Y float32 1 2\n1.000 \n"),
+            "case.txt:3: tensor 'Y' has 1 values; its shape needs 2");
+  EXPECT_EQ(MessageOf("op X opset 0\nt out 0 Y float32 1 2\n1 2 3\n"),
+            "case.txt:3: tensor 'Y' has more values than its shape's 2");
+  EXPECT_EQ(MessageOf("op X opset 0\nt out 0 Y bool 1 1\n777\n"),
+            "case.txt:3: tensor 'Y', value 0: 777 does not fit in bool");
+  EXPECT_EQ(MessageOf("op X opset 0\nt in 0 Y float32 0\n1\n"),
+            "case.txt:3: the case has no output ('t out ...'), so it checks nothing; is the file complete?");
 }
 
 TEST(ConformanceCase, RefusesHostileSizesWithoutAllocatingThem) {
-  EXPECT_NE(MessageOf("op X opset 0\nt out 0 Y float32 3 2097152 2097152 2097152\n1\n").find("fewer values"), std::string::npos);
-  EXPECT_NE(MessageOf("op X opset 0\nt out 0 Y float32 2 9223372036854775807 9223372036854775807\n1\n").find("fewer values"), std::string::npos);
+  EXPECT_NE(MessageOf("op X opset 0\nt out 0 Y float32 3 2097152 2097152 2097152\n1\n").find("fewer values"),
+            std::string::npos);
+  EXPECT_NE(
+      MessageOf("op X opset 0\nt out 0 Y float32 2 9223372036854775807 9223372036854775807\n1\n").find("fewer values"),
+      std::string::npos);
   EXPECT_NE(MessageOf("op X opset 0\nt out 0 Y float32 1 -5\n1\n").find("dimensions >= 0"), std::string::npos);
   EXPECT_NE(MessageOf("op X opset 0\nt out 0 Y float32 99\n1\n").find("99 dimensions"), std::string::npos);
   // A zero extent beside huge ones is an empty tensor, not an overflow.
-  EXPECT_NE(MessageOf("op X opset 0\nt out 0 Y float32 3 9223372036854775807 0 9223372036854775807\n\n").find("fewer values"), std::string::npos);
+  EXPECT_NE(
+      MessageOf("op X opset 0\nt out 0 Y float32 3 9223372036854775807 0 9223372036854775807\n\n").find("fewer values"),
+      std::string::npos);
 }
 
 TEST(ConformanceCase, AnUnknownDtypeIsUnsupportedNotMalformed) {
@@ -91,7 +101,8 @@ TEST(ConformanceCase, AnUnknownDtypeIsUnsupportedNotMalformed) {
 }
 
 TEST(ConformanceCase, ReadsOpenVinoCases) {
-  const std::string text = R"([{"name": "x", "q_shape": [1,1,1,2], "v_shape": [1,1,1,1], "state_shape": [1,1,2,1], "fuse_qk_l2norm": 1,
+  const std::string text =
+      R"([{"name": "x", "q_shape": [1,1,1,2], "v_shape": [1,1,1,1], "state_shape": [1,1,2,1], "fuse_qk_l2norm": 1,
     "l2_eps": 1e-6, "q": [1,2], "k": [3,4], "v": [3], "state": [0,0], "log_decay": [0], "beta": [1], "out": [2.5], "final_state": [9,12]}])";
   auto parsed = ParseOpenVinoCases(text, "openvino_gated_delta_net.json");
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
@@ -107,7 +118,8 @@ TEST(ConformanceCase, ReadsOpenVinoCases) {
 
 TEST(ConformanceCase, RefusesOpenVinoShapesThatDoNotDescribeTheValues) {
   const auto message = [](const std::string& shape) {
-    const std::string text = R"([{"name": "x", "q_shape": )" + shape + R"(, "v_shape": [1,1,1,1], "state_shape": [1,1,2,1], "fuse_qk_l2norm": 1,
+    const std::string text = R"([{"name": "x", "q_shape": )" + shape +
+                             R"(, "v_shape": [1,1,1,1], "state_shape": [1,1,2,1], "fuse_qk_l2norm": 1,
       "l2_eps": 1e-6, "q": [1,2], "k": [3,4], "v": [3], "state": [0,0], "log_decay": [0], "beta": [1], "out": [2.5], "final_state": [9,12]}])";
     auto parsed = ParseOpenVinoCases(text, "f.json");
     return parsed.ok() ? std::string("parsed") : parsed.error().message;

@@ -12,8 +12,8 @@ namespace {
 
 constexpr int kDeepest = 64;
 
-// The line on which the nesting first exceeds kDeepest, or 0. A scan before parsing, because a tree of a million levels is built before
-// any library limit could stop it.
+// The line on which the nesting first exceeds kDeepest, or 0. A scan before parsing, because a tree of a million levels
+// is built before any library limit could stop it.
 int64_t LineOfExcessDepth(std::string_view text) {
   int depth = 0;
   int64_t line = 1;
@@ -37,7 +37,8 @@ int64_t LineOfExcessDepth(std::string_view text) {
 
 Result<nlohmann::json> ParseJson(std::string_view text, std::string_view where) {
   if (const int64_t line = LineOfExcessDepth(text); line > 0) {
-    return BadInput(fmt::format("{}: JSON nested deeper than {} levels; no file Assay reads is", At(where, line), kDeepest));
+    return BadInput(
+        fmt::format("{}: JSON nested deeper than {} levels; no file Assay reads is", At(where, line), kDeepest));
   }
   try {
     return nlohmann::json::parse(text);

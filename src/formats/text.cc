@@ -15,7 +15,9 @@
 namespace assay::formats {
 namespace {
 
-bool IsBlank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+bool IsBlank(char c) {
+  return c == ' ' || c == '\t' || c == '\r';
+}
 
 // Closes the descriptor on every way out of ReadFile.
 struct Descriptor {
@@ -41,25 +43,28 @@ size_t EditDistance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-}  // namespace
+enum class Excess { kRefused, kLeftOut };
 
-Result<std::string> ReadFile(const std::string& path, size_t max_bytes) {
+Result<std::string> ReadRegularFile(const std::string& path, size_t max_bytes, Excess excess) {
   if (path.empty()) return BadInput("a file name is empty; give the path of a file");
   if (path.find('\0') != std::string::npos) return BadInput("a file name holds a NUL byte; give the path of a file");
   // O_NONBLOCK: opening a FIFO that nobody writes must not hang; it has no effect on regular files.
   const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.fd < 0) {
     const int code = errno;
-    std::string message = fmt::format("{}: cannot be opened ({}); check the path and its permissions", path, std::strerror(code));
+    std::string message =
+        fmt::format("{}: cannot be opened ({}); check the path and its permissions", path, std::strerror(code));
     return code == ENOENT || code == ENOTDIR || code == ENAMETOOLONG ? BadInput(message) : EnvironmentError(message);
   }
-  struct stat info {};
+  struct stat info{};
   if (fstat(file.fd, &info) != 0) return EnvironmentError(fmt::format("{}: {}", path, std::strerror(errno)));
-  if (!S_ISREG(info.st_mode)) return BadInput(fmt::format("{}: not a regular file; give a file, not a folder, pipe or device", path));
-  if (static_cast<uint64_t>(info.st_size) > max_bytes) {
-    return BadInput(fmt::format("{}: {} bytes; this kind of file may have at most {}; is it the right file?", path, info.st_size, max_bytes));
+  if (!S_ISREG(info.st_mode))
+    return BadInput(fmt::format("{}: not a regular file; give a file, not a folder, pipe or device", path));
+  if (excess == Excess::kRefused && static_cast<uint64_t>(info.st_size) > max_bytes) {
+    return BadInput(fmt::format("{}: {} bytes; this kind of file may have at most {}; is it the right file?", path,
+                                info.st_size, max_bytes));
   }
-  std::string text(static_cast<size_t>(info.st_size), '\0');
+  std::string text(std::min(static_cast<size_t>(info.st_size), max_bytes), '\0');
   size_t filled = 0;
   while (filled < text.size()) {
     const ssize_t got = read(file.fd, text.data() + filled, text.size() - filled);
@@ -72,7 +77,19 @@ Result<std::string> ReadFile(const std::string& path, size_t max_bytes) {
   return text;
 }
 
-std::string At(std::string_view path, int64_t line) { return fmt::format("{}:{}", path, line); }
+}  // namespace
+
+Result<std::string> ReadFile(const std::string& path, size_t max_bytes) {
+  return ReadRegularFile(path, max_bytes, Excess::kRefused);
+}
+
+Result<std::string> ReadFilePrefix(const std::string& path, size_t max_bytes) {
+  return ReadRegularFile(path, max_bytes, Excess::kLeftOut);
+}
+
+std::string At(std::string_view path, int64_t line) {
+  return fmt::format("{}:{}", path, line);
+}
 
 std::string_view Trim(std::string_view text) {
   while (!text.empty() && IsBlank(text.front())) text.remove_prefix(1);
@@ -109,7 +126,8 @@ std::optional<double> ParseDouble(std::string_view text) {
   double value = 0;
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value, format);
   if (end != text.data() + text.size()) return std::nullopt;
-  // Out of range leaves `value` alone, and a number too small for a double is not told from one too large: both are refused.
+  // Out of range leaves `value` alone, and a number too small for a double is not told from one too large: both are
+  // refused.
   if (code != std::errc{}) return std::nullopt;
   return negative ? -value : value;
 }
@@ -138,7 +156,8 @@ std::string_view Nearest(std::string_view name, std::span<const std::string_view
 }
 
 std::string DidYouMean(std::string_view name, std::span<const std::string_view> known) {
-  if (const std::string_view nearest = Nearest(name, known); !nearest.empty()) return fmt::format("; did you mean '{}'?", nearest);
+  if (const std::string_view nearest = Nearest(name, known); !nearest.empty())
+    return fmt::format("; did you mean '{}'?", nearest);
   return fmt::format("; known: {}", fmt::join(known, ", "));
 }
 
