@@ -120,8 +120,8 @@ TEST(UseCase, RefusesWhatDoesNotFitTogether) {
   has(MessageOf(Replaced("kv_scale = \"token_head\"", "")), "kv_scale is missing");
   has(MessageOf(Replaced("3*sliding_window(64)+1*gqa", "5*sliding_window(64)+1*gqa")),
       "is 6 layers long, the model has 4");
-  has(MessageOf(Replaced("3*sliding_window(64)+1*gqa", "3*sliding_window(64+1*gqa")),
-      "character 21: expected ',' or ')'");
+  has(MessageOf(Replaced("3*sliding_window(64)+1*gqa", "3*sliding_window(64;+1*gqa")),
+      "character 20: expected ',' or ')'");
   has(MessageOf(Replaced("gpu = \"h100_sxm\"", "gpu = \"h100_sxm\"\ncpu = \"this\"")), "give exactly one of gpu");
   has(MessageOf(Replaced("gpu = \"h100_sxm\"", "gpu = \"h100_sxm\"\nparallel = { tensor = 3 }")),
       "does not divide the model's 4 query heads");
