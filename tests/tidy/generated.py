@@ -7,6 +7,7 @@ is declared `measured`, and compared with its figures masked; help text, whose l
 version, by the names in it.
 """
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -38,7 +39,14 @@ def all_help(run):
     return "\n".join(parts)
 
 
+def schema_index(run):
+    """One line a schema: the command it describes, linked."""
+    rows = [(json.loads(path.read_text(encoding="utf-8"))["title"], path.name) for path in (REPO / "docs" / "schemas").glob("*.schema.json")]
+    return "".join(f"- [{name}]({name}): `{title}`\n" for title, name in sorted(rows))
+
+
 REGISTRY = [
+    Generated("docs/schemas/README.md", schema_index, block="schemas"),
     Generated("docs/cli.md", all_help, compare="names"),
 ]
 

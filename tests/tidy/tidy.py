@@ -277,6 +277,14 @@ def fuzz_corpora(tree):
         yield f"tests/fuzz/{name}/: no {name}_fuzz.cc uses it"
 
 
+def schemas_in_use(tree):
+    """Every schema of a JSON answer is held against a real answer by an end-to-end test."""
+    tested = {match[1] for name in tree.files if name.endswith(".test") for _, match in lines_matching(tree.text(name), r"(?m)^json (\w+)$")}
+    for name in tree.files:
+        if name.endswith(".schema.json") and pathlib.Path(name).name[:-len(".schema.json")] not in tested:
+            yield f"{name}: no end-to-end test validates an answer against it"
+
+
 def packages(tree):
     """Whatever the build looks for, `./dev setup` installs."""
     for name in tree.files:
@@ -298,7 +306,7 @@ def generated_drift(tree):
         yield from generated.drift(tree.root, tree.build)
 
 
-RULES = [include_order, folder_list, weak_symbols, dead_files, banned_words, banned_calls, packages, fuzz_corpora, generated_drift]
+RULES = [include_order, folder_list, weak_symbols, dead_files, banned_words, banned_calls, packages, schemas_in_use, fuzz_corpora, generated_drift]
 
 
 def main(argv):
