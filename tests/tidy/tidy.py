@@ -154,7 +154,7 @@ def weak_symbols(tree):
     objects = []
     for entry in compile_commands(tree):
         if re.search(r" -m(avx|fma|amx|f16c|bmi)", entry.get("command", "")):
-            path = tree.build / entry["output"]
+            path = tree.build / re.search(r" -o (\S+)", entry["command"])[1]
             if "/src/kernels/" not in entry["file"] and not is_test(entry["file"]):
                 yield f"{entry['file']}: wide instruction sets belong into src/kernels"
             if path.exists() and not is_test(entry["file"]):
