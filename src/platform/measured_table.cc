@@ -110,6 +110,7 @@ MeasuredRow Collective(Row& row) {
   KernelQuery& q = out.query;
   q.family = Family::kAllReduce;
   if (row.Has("op_name")) q.family = FamilyFromName(row.Text("op_name") == "alltoall" ? "all_to_all" : row.Text("op_name")).value_or(Family::kAllReduce);
+  if (row.Has("op_name")) out.variant = "nccl";
   if (row.Has("backend")) out.variant = row.Text("backend").ends_with("eager") ? "eager" : "graph";
   q.gpus = row.Number("num_gpus", 2);
   q.bytes = 2 * row.Number("message_size", 1);

@@ -1,0 +1,332 @@
+// Step times: kernels looked up once, results cached by size.
+#include "platform/step_time.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace assay::platform {
+namespace {
+
+constexpr int kKnotsPerOctave = 4;    // of context, in the cache of decode times
+constexpr int kContextOctaves = 22;
+constexpr double kMemoryEfficiency = 0.7;  // of elementwise kernels: they stream, but are short
+constexpr int kMaxRows = 1 << 17;
+
+// Constants of serving systems as published by others; the likely value is near the middle of what they report.
+constexpr std::array kAssumptions = {
+    AssumedRange{"layer_overhead_us", "us", 4, 10, 32, "norms, RoPE, activation and cache write: 4-6 kernels of 1-3 us in a CUDA graph; upper end: 32 us a layer (BLIS fits)"},
+    AssumedRange{"host_ms", "ms", 0.05, 0.3, 2.0, "scheduler and sampling not hidden behind the GPU: 0.126 ms a step (BLIS fits), a few ms in engines without overlap"},
+    AssumedRange{"host_us_per_sequence", "us", 1, 5, 46, "per running sequence and step: 4.4 us a request (BLIS fits); up to 46 us an output token where it is not overlapped"},
+    AssumedRange{"request_overhead_ms", "ms", 1, 8, 30, "HTTP and tokenisation: 15.6 ms a request (BLIS fits)"},
+};
+
+double KnotContext(int knot) { return std::exp2(static_cast<double>(knot) / kKnotsPerOctave); }
+
+StepDraw DrawAt(double AssumedRange::*end) {
+  StepDraw draw;
+  draw.layer_overhead_us = kAssumptions[0].*end;
+  draw.host_ms = kAssumptions[1].*end;
+  draw.host_us_per_sequence = kAssumptions[2].*end;
+  draw.request_overhead_ms = kAssumptions[3].*end;
+  return draw;
+}
+
+KernelQuery MixerQuery(const MixerGroup& group, Family family, double batch, double tokens) {
+  KernelQuery q;
+  q.family = family;
+  q.compute = group.compute;
+  q.cache = group.cache;
+  q.window = group.window;
+  q.head_dim = group.head_dim;
+  q.batch = batch;
+  q.tokens = tokens;
+  q.query_heads = group.query_heads;
+  q.kv_heads = group.kv_heads;
+  return q;
+}
+
+struct MixerFamilies {
+  Family prefill, decode;
+};
+MixerFamilies FamiliesOf(MixerKind kind) {
+  switch (kind) {
+    case MixerKind::kSoftmax: return {Family::kAttentionPrefill, Family::kAttentionDecode};
+    case MixerKind::kMla: return {Family::kMlaPrefill, Family::kMlaDecode};
+    case MixerKind::kGatedDeltaNet: return {Family::kGdnPrefill, Family::kGdnDecode};
+  }
+  return {Family::kAttentionPrefill, Family::kAttentionDecode};
+}
+
+// Tables of recurrent kernels and of GEMM have no cache dtype; sections are keyed with bf16 there.
+MixerGroup Canonical(MixerGroup group) {
+  if (group.kind == MixerKind::kGatedDeltaNet) {
+    group.cache = DType::kBf16;
+    group.window = 0;
+  }
+  if (group.kind == MixerKind::kMla) group.kv_heads = 1;
+  return group;
+}
+
+}  // namespace
+
+std::span<const AssumedRange> StepAssumptions() { return kAssumptions; }
+StepDraw LikelyDraw() { return DrawAt(&AssumedRange::likely); }
+
+StepDraw CornerDraw(const Profile& profile, const StepModel& model, bool high) {
+  StepDraw draw = high ? DrawAt(&AssumedRange::high) : DrawAt(&AssumedRange::low);
+  // A step sums tens of kernel calls of a family at nearby shapes, so their errors do not average out: the median regime's interval.
+  const auto factor = [&](auto&& wanted) {
+    std::vector<double> ends;
+    for (const Section& section : profile.sections) {
+      if (!wanted(section)) continue;
+      for (const Regime& regime : section.regimes) ends.push_back(high ? regime.high : regime.low);
+    }
+    if (ends.empty()) return 1.0;
+    std::nth_element(ends.begin(), ends.begin() + static_cast<std::ptrdiff_t>(ends.size() / 2), ends.end());
+    return ends[ends.size() / 2];
+  };
+  draw.attention_factor = factor([&](const Section& s) {
+    return std::any_of(model.mixers.begin(), model.mixers.end(), [&](const MixerGroup& m) { return s.family == FamiliesOf(m.kind).decode; });
+  });
+  draw.gemm_factor = factor([](const Section& s) { return s.family == Family::kGemm; });
+  if (model.tensor_parallel > 1) draw.collective_factor = factor([](const Section& s) { return s.family == Family::kAllReduce; });
+  return draw;
+}
+
+double AttentionShare(const StepParts& parts) {
+  const double total = parts.total_ms();
+  return total > 0 ? parts.attention_ms / total : 0;
+}
+
+Result<StepTimer> StepTimer::Make(const Profile& profile, const StepModel& model, const StepDraw& draw, std::string_view gpu) {
+  StepTimer timer;
+  timer.profile_ = profile;
+  timer.model_ = model;
+  timer.draw_ = draw;
+  const Gpu* found = FindGpu(gpu.empty() ? std::string_view(profile.gpu) : gpu);
+  if (found == nullptr) return Unsupported(fmt::format("no datasheet of accelerator '{}'", gpu.empty() ? profile.gpu : std::string(gpu)));
+  timer.gpu_ = *found;
+  if (found->name != profile.gpu) {
+    timer.notes_.push_back(fmt::format("{} has no tables here: times are those of {} scaled by the two datasheets", found->name, profile.name()));
+    timer.basis_ = Basis::kAssumed;
+  }
+  ASSAY_RETURN_IF_ERROR(timer.Resolve(model));
+  timer.dense_cache_.resize(64);
+  for (StepParts& parts : timer.dense_cache_) parts.gemm_ms = -1;
+  return timer;
+}
+
+Status StepTimer::Resolve(const StepModel& model) {
+  // Sections are looked up in profile_, the timer's own copy; a vector's elements stay where they are when the timer is moved.
+  for (const MixerGroup& original : model.mixers) {
+    const MixerGroup group = Canonical(original);
+    const MixerFamilies families = FamiliesOf(group.kind);
+    Mixer mixer{.group = group, .prefill = FindSection(profile_, MixerQuery(group, families.prefill, 1, 1)),
+                .decode = FindSection(profile_, MixerQuery(group, families.decode, 1, 1))};
+    if (group.kind == MixerKind::kGatedDeltaNet) {
+      mixer.conv_prefill = FindSection(profile_, MixerQuery(group, Family::kGdnConvPrefill, 1, 1));
+      mixer.conv_decode = FindSection(profile_, MixerQuery(group, Family::kGdnConvDecode, 1, 1));
+    }
+    if (mixer.prefill == nullptr || mixer.decode == nullptr) {
+      return Unsupported(fmt::format("{} has no rows of {} ({} compute, {} cache, window {}); a table of it, through `assay platform fit`, "
+                                     "would fill this", profile_.name(), NameOf(mixer.prefill == nullptr ? families.prefill : families.decode),
+                                     NameOf(group.compute), NameOf(group.cache), group.window));
+    }
+    if (group.head_dim != mixer.decode->head_dim) {
+      return Unsupported(fmt::format("{} was measured at head_dim {} only, not {}", profile_.name(), mixer.decode->head_dim, group.head_dim));
+    }
+    mixers_.push_back(mixer);
+  }
+  for (const GemmGroup& gemm : model.gemms) {
+    KernelQuery q;
+    q.compute = gemm.dtype;
+    const Section* section = FindSection(profile_, q);
+    if (section == nullptr) {
+      return Unsupported(fmt::format("{} has no rows of gemm in {}; a gemm_perf table would fill this", profile_.name(), NameOf(gemm.dtype)));
+    }
+    gemm_sections_.push_back(section);
+  }
+  for (const Section& section : profile_.sections) {
+    // Engines run decodes in CUDA graphs; eager rows of the same kernel hold launch time that a step does not see.
+    if (section.family == Family::kAllReduce && section.variant != "eager") reduce_sections_.push_back(&section);
+  }
+  if (model.tensor_parallel > 1 && reduce_sections_.empty()) {
+    return Unsupported(fmt::format("{} has no rows of all_reduce, which {} ranks need", profile_.name(), model.tensor_parallel));
+  }
+  return Ok();
+}
+
+double StepTimer::Kernel(const Section& section, const KernelQuery& query) {
+  if (!Covers(section, gpu_, query)) ++outside_;
+  return PredictMs(section, gpu_, query);
+}
+
+double StepTimer::AllReduceMs(double bytes) {
+  KernelQuery q;
+  q.family = Family::kAllReduce;
+  q.gpus = model_.tensor_parallel;
+  q.bytes = bytes;
+  double best_ms = -1;
+  for (const Section* section : reduce_sections_) {
+    if (!Covers(*section, gpu_, q)) continue;
+    const double ms = PredictMs(*section, gpu_, q);
+    if (best_ms < 0 || ms < best_ms) best_ms = ms;  // engines choose the faster algorithm by size
+  }
+  return best_ms >= 0 ? best_ms : Kernel(*reduce_sections_.front(), q);
+}
+
+StepParts StepTimer::Dense(int rows, int sequences) {
+  rows = std::clamp(rows, 0, kMaxRows);
+  sequences = std::clamp(sequences, 0, rows);
+  if (rows == 0) return {};
+  const auto index = static_cast<size_t>(rows);
+  if (index >= dense_cache_.size()) {
+    StepParts empty;
+    empty.gemm_ms = -1;
+    dense_cache_.resize(std::max(index + 1, dense_cache_.size() * 2), empty);
+  }
+  const auto gemm_ms = [&](size_t g, double m) {
+    const GemmGroup& gemm = model_.gemms[g];
+    constexpr double kWidest = 65536;
+    KernelQuery q;
+    q.compute = gemm.dtype;
+    q.m = m;
+    const double parts = std::ceil(gemm.n / kWidest);
+    q.n = gemm.n / parts;
+    q.k = gemm.k;
+    return gemm.count * parts * Kernel(*gemm_sections_[g], q) * draw_.gemm_factor;
+  };
+  if (dense_cache_[index].gemm_ms < 0) {
+    StepParts parts;
+    for (size_t g = 0; g < model_.gemms.size(); ++g) {
+      if (!model_.gemms[g].last_token_only) parts.gemm_ms += gemm_ms(g, rows);
+    }
+    if (model_.tensor_parallel > 1) {
+      parts.collective_ms = 2 * model_.layers * AllReduceMs(rows * model_.model_dim * 2) * draw_.collective_factor;
+    }
+    // Two norms with residuals (6 passes over the row), RoPE, activation (3 passes over the inner width), all in 2-byte elements.
+    const double bytes = rows * (10 * model_.model_dim + 3 * model_.ffn_dim) * 2;
+    parts.other_ms = model_.layers * (draw_.layer_overhead_us * 1e-3 + 1e3 * bytes / (gpu_.memory_bytes_per_s * kMemoryEfficiency));
+    dense_cache_[index] = parts;
+  }
+  StepParts parts = dense_cache_[index];
+  const auto head = static_cast<size_t>(sequences);
+  if (head >= head_cache_.size()) head_cache_.resize(std::max(head + 1, head_cache_.size() * 2), -1.0);
+  if (head_cache_[head] < 0) {
+    head_cache_[head] = 0;
+    for (size_t g = 0; g < model_.gemms.size() && sequences > 0; ++g) {
+      if (model_.gemms[g].last_token_only) head_cache_[head] += gemm_ms(g, sequences);
+    }
+  }
+  parts.gemm_ms += head_cache_[head];
+  parts.host_ms = draw_.host_ms + sequences * draw_.host_us_per_sequence * 1e-3;
+  return parts;
+}
+
+double StepTimer::DecodeAttentionMs(double decodes, double context) {
+  double ms = 0;
+  for (const Mixer& mixer : mixers_) {
+    const MixerFamilies families = FamiliesOf(mixer.group.kind);
+    const bool recurrent = mixer.group.kind == MixerKind::kGatedDeltaNet;
+    double layer_ms = Kernel(*mixer.decode, MixerQuery(mixer.group, families.decode, decodes, recurrent ? 1 : context));
+    if (mixer.conv_decode != nullptr) {
+      layer_ms += Kernel(*mixer.conv_decode, MixerQuery(mixer.group, Family::kGdnConvDecode, decodes, 1));
+    }
+    ms += mixer.group.layers * layer_ms;
+  }
+  return ms * draw_.attention_factor;
+}
+
+DecodeLine StepTimer::Decode(int decodes, double mean_context) {
+  const auto row = static_cast<size_t>(decodes);
+  constexpr size_t kKnots = kContextOctaves * kKnotsPerOctave + 2;
+  if (row >= decode_cache_.size()) decode_cache_.resize(std::max(row + 1, decode_cache_.size() * 2));
+  auto& knots = decode_cache_[row];
+  if (knots.empty()) knots.assign(kKnots, -1.0);
+  mean_context = std::clamp(mean_context, 1.0, KnotContext(kKnots - 2) * 0.999);
+  auto knot = static_cast<size_t>(std::log2(mean_context) * kKnotsPerOctave);
+  // log2 may round across a knot; the line that is valid at mean_context is wanted.
+  if (mean_context >= KnotContext(static_cast<int>(knot) + 1)) ++knot;
+  if (mean_context < KnotContext(static_cast<int>(knot))) --knot;
+  for (size_t i : {knot, knot + 1}) {
+    if (knots[i] < 0) knots[i] = DecodeAttentionMs(decodes, KnotContext(static_cast<int>(i)));
+  }
+  const double low = KnotContext(static_cast<int>(knot));
+  const double high = KnotContext(static_cast<int>(knot) + 1);
+  return {.at_context = low, .ms = knots[knot], .ms_per_token = (knots[knot + 1] - knots[knot]) / (high - low), .until_context = high};
+}
+
+double StepTimer::PrefillAttentionMs(std::span<const PrefillChunk> prefills) {
+  double ms = 0;
+  for (const Mixer& mixer : mixers_) {
+    const MixerFamilies families = FamiliesOf(mixer.group.kind);
+    double layer_ms = 0;
+    // Whole prompts go as one batch at their root mean square (attention's work is quadratic); chunks on a prefix one by one, sharing
+    // one launch.
+    double whole = 0;
+    double squares = 0;
+    bool launched = false;
+    for (const PrefillChunk& chunk : prefills) {
+      const bool recurrent = mixer.group.kind == MixerKind::kGatedDeltaNet;
+      if (chunk.prefix_tokens < 1 || recurrent) {
+        whole += 1;
+        squares += chunk.tokens * chunk.tokens;
+        continue;
+      }
+      const KernelQuery q = MixerQuery(mixer.group, families.prefill, 1, chunk.tokens);
+      layer_ms += PrefillChunkMs(*mixer.prefill, gpu_, q, chunk.prefix_tokens) - (launched ? mixer.prefill->launch_ms : 0);
+      launched = true;
+    }
+    if (whole > 0) {
+      const double tokens = std::sqrt(squares / whole);
+      layer_ms += Kernel(*mixer.prefill, MixerQuery(mixer.group, families.prefill, whole, tokens));
+      if (mixer.conv_prefill != nullptr) {
+        layer_ms += Kernel(*mixer.conv_prefill, MixerQuery(mixer.group, Family::kGdnConvPrefill, whole, tokens));
+      }
+    }
+    ms += mixer.group.layers * layer_ms;
+  }
+  return ms * draw_.attention_factor;
+}
+
+StepParts StepTimer::Step(std::span<const PrefillChunk> prefills, int decodes, double decode_context_mean) {
+  double rows = decodes;
+  for (const PrefillChunk& chunk : prefills) rows += chunk.tokens;
+  StepParts parts = Dense(static_cast<int>(rows), decodes + static_cast<int>(prefills.size()));
+  if (decodes > 0) {
+    const DecodeLine line = Decode(decodes, decode_context_mean);
+    parts.attention_ms += line.ms + line.ms_per_token * (decode_context_mean - line.at_context);
+  }
+  if (!prefills.empty()) parts.attention_ms += PrefillAttentionMs(prefills);
+  return parts;
+}
+
+Result<StepModel> DenseStepModel(const DenseShape& s) {
+  const int tp = s.tensor_parallel;
+  if (s.layers < 1 || s.model_dim < 1 || s.query_heads < 1 || s.kv_heads < 1 || s.head_dim < 1 || tp < 1) {
+    return BadInput(fmt::format("{}: layers, model_dim, heads and tensor_parallel must be at least 1", s.name));
+  }
+  if (s.query_heads % tp != 0 || s.ffn_dim % tp != 0) {
+    return BadInput(fmt::format("{}: {} query heads and an inner width of {} do not divide over {} ranks", s.name, s.query_heads, s.ffn_dim, tp));
+  }
+  const int query_heads = s.query_heads / tp;
+  const int kv_heads = std::max(1, s.kv_heads / tp);  // heads are replicated where there are fewer than ranks
+  StepModel model{.name = s.name, .layers = s.layers, .model_dim = static_cast<double>(s.model_dim), .ffn_dim = static_cast<double>(s.ffn_dim) / tp,
+                  .mixers = {}, .gemms = {}, .tensor_parallel = tp};
+  model.mixers.push_back({.kind = MixerKind::kSoftmax, .layers = s.layers, .query_heads = query_heads, .kv_heads = kv_heads,
+                          .head_dim = s.head_dim, .window = s.window, .compute = DType::kBf16, .cache = s.cache});
+  const double layers = s.layers;
+  const double d = s.model_dim;
+  model.gemms = {{.name = "qkv", .count = layers, .n = static_cast<double>(query_heads + 2 * kv_heads) * s.head_dim, .k = d, .dtype = s.weights},
+                 {.name = "attention_out", .count = layers, .n = d, .k = static_cast<double>(query_heads) * s.head_dim, .dtype = s.weights},
+                 {.name = "mlp_up_gate", .count = layers, .n = 2.0 * s.ffn_dim / tp, .k = d, .dtype = s.weights},
+                 {.name = "mlp_down", .count = layers, .n = d, .k = static_cast<double>(s.ffn_dim) / tp, .dtype = s.weights},
+                 {.name = "vocabulary", .count = 1, .n = std::ceil(static_cast<double>(s.vocabulary) / tp), .k = d, .dtype = DType::kBf16,
+                  .last_token_only = true}};
+  return model;
+}
+
+}  // namespace assay::platform

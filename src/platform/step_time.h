@@ -1,0 +1,172 @@
+// The time of one engine step (prefill chunks, decodes, or both) of a model on a platform: kernels from a profile, plus declared ranges for
+// the parts that no table measures. Parts are kept apart, so that the share of attention in a step can be read off.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/quantity.h"
+#include "core/result.h"
+#include "platform/kernel_time.h"
+#include "platform/profile.h"
+
+namespace assay::platform {
+
+enum class MixerKind { kSoftmax, kMla, kGatedDeltaNet };
+
+// Equal layers, with the heads of one rank.
+struct MixerGroup {
+  MixerKind kind = MixerKind::kSoftmax;
+  int layers = 0;
+  int query_heads = 0;  // value heads of gated delta net
+  int kv_heads = 0;     // key heads of gated delta net
+  int head_dim = 128;
+  int window = 0;       // tokens; 0: full
+  DType compute = DType::kBf16;
+  DType cache = DType::kBf16;
+};
+
+// Equal matrix products of a step, as one rank runs them: [rows, k] x [k, n], `count` times.
+struct GemmGroup {
+  std::string name;     // "qkv", "mlp_up", ...
+  double count = 0;
+  double n = 0;
+  double k = 0;
+  DType dtype = DType::kBf16;
+  bool last_token_only = false;  // the vocabulary projection: a row a sequence, not a token
+};
+
+struct StepModel {
+  std::string name;
+  int layers = 0;
+  double model_dim = 0;
+  double ffn_dim = 0;            // of one rank
+  std::vector<MixerGroup> mixers;
+  std::vector<GemmGroup> gemms;
+  int tensor_parallel = 1;       // two all-reduces of [tokens, model_dim] a layer if above 1
+};
+
+// What nobody measured in the tables: a range with its source, swept by whoever needs an interval.
+struct AssumedRange {
+  std::string_view name;
+  std::string_view unit;
+  double low = 0;
+  double likely = 0;
+  double high = 0;
+  std::string_view source;
+};
+std::span<const AssumedRange> StepAssumptions();
+
+// One point of the space of what is uncertain: factors on measured kernels, values within the assumed ranges.
+struct StepDraw {
+  double attention_factor = 1;
+  double gemm_factor = 1;
+  double collective_factor = 1;
+  double layer_overhead_us = 0;   // norms, RoPE, activation, cache write: launch-bound part of a layer
+  double host_ms = 0;             // scheduler, sampling, detokenisation not hidden behind the GPU, a step
+  double host_us_per_sequence = 0;
+  double request_overhead_ms = 0; // tokenisation and HTTP before a request reaches the scheduler
+};
+StepDraw LikelyDraw();
+// All assumed parts at their low (high) end, kernels at the lower (upper) end of their intervals.
+StepDraw CornerDraw(const Profile& profile, const StepModel& model, bool high);
+
+struct StepParts {
+  double attention_ms = 0;
+  double gemm_ms = 0;
+  double collective_ms = 0;
+  double other_ms = 0;  // norms, RoPE, activation, cache write (assumed)
+  double host_ms = 0;   // assumed
+  [[nodiscard]] double total_ms() const { return attention_ms + gemm_ms + collective_ms + other_ms + host_ms; }
+};
+
+struct PrefillChunk {
+  double prefix_tokens = 0;  // already in the cache
+  double tokens = 0;         // processed in this step
+};
+
+// Attention of `n` decodes as a line over their mean context, exact between two knots: what lets a simulator sum many steps at once.
+struct DecodeLine {
+  double at_context = 0;     // the line's anchor
+  double ms = 0;             // there
+  double ms_per_token = 0;   // slope
+  double until_context = 0;  // valid below
+};
+
+// Times steps; fast (caches by size, no allocation once warm), not thread-safe: one a thread.
+class StepTimer {
+ public:
+  // Refused, with the reason, if a mixer has no rows in the profile; `gpu` may name another accelerator than the profile's: its
+  // datasheet then scales the roofline (a transfer, marked in notes()).
+  StepTimer(const StepTimer&) = delete;  // it points into its own profile
+  StepTimer& operator=(const StepTimer&) = delete;
+  StepTimer(StepTimer&&) = default;
+  StepTimer& operator=(StepTimer&&) = default;
+  ~StepTimer() = default;
+
+  static Result<StepTimer> Make(const Profile& profile, const StepModel& model, const StepDraw& draw, std::string_view gpu = {});
+
+  StepParts Step(std::span<const PrefillChunk> prefills, int decodes, double decode_context_mean);
+  // The parts that do not depend on context, for `rows` tokens of which `sequences` need the vocabulary projection.
+  StepParts Dense(int rows, int sequences);
+  DecodeLine Decode(int decodes, double mean_context);
+  double PrefillAttentionMs(std::span<const PrefillChunk> prefills);
+
+  [[nodiscard]] const StepDraw& draw() const { return draw_; }
+  [[nodiscard]] Basis basis() const { return basis_; }                       // the weakest among the kernels
+  [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
+  [[nodiscard]] int64_t outside_coverage() const { return outside_; }         // kernel calls answered from beyond the measured region
+
+ private:
+  struct Mixer {
+    MixerGroup group;
+    const Section* prefill = nullptr;
+    const Section* decode = nullptr;
+    const Section* conv_prefill = nullptr;
+    const Section* conv_decode = nullptr;
+  };
+  StepTimer() = default;
+  Status Resolve(const StepModel& model);
+  double DecodeAttentionMs(double decodes, double context);
+  double AllReduceMs(double bytes);
+  double Kernel(const Section& section, const KernelQuery& query);
+
+  Profile profile_;
+  StepModel model_;
+  StepDraw draw_;
+  Gpu gpu_;
+  std::vector<Mixer> mixers_;
+  std::vector<const Section*> gemm_sections_;
+  std::vector<const Section*> reduce_sections_;
+  Basis basis_ = Basis::kInterpolated;
+  std::vector<std::string> notes_;
+  int64_t outside_ = 0;
+  std::vector<StepParts> dense_cache_;     // by rows, without the vocabulary projection; gemm_ms < 0: not yet
+  std::vector<double> head_cache_;         // by sequences
+  std::vector<std::vector<double>> decode_cache_;  // [decodes][knot of context]
+};
+
+// Attention's share of the step, and so the most any other mechanism could gain (Amdahl).
+double AttentionShare(const StepParts& parts);
+
+// A dense decoder with grouped-query attention, cut into `tensor_parallel` ranks.
+struct DenseShape {
+  std::string name;
+  int layers = 32;
+  int model_dim = 4096;
+  int ffn_dim = 14336;
+  int query_heads = 32;
+  int kv_heads = 8;
+  int head_dim = 128;
+  int vocabulary = 128256;
+  int tensor_parallel = 1;
+  int window = 0;
+  DType weights = DType::kBf16;
+  DType cache = DType::kBf16;
+};
+Result<StepModel> DenseStepModel(const DenseShape& shape);
+
+}  // namespace assay::platform

@@ -1,0 +1,44 @@
+// Memory of a deployment.
+#include "serving/deployment.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace assay::serving {
+namespace {
+
+constexpr double kMlaWidth = 512 + 64;  // latent and rope part, shared by all heads and not split over ranks
+constexpr int kConvTaps = 3;            // cached inputs of a width-4 causal convolution
+
+}  // namespace
+
+KvPool PoolOf(const Deployment& d, const platform::Gpu& gpu) {
+  KvPool pool;
+  pool.block_tokens = d.block_tokens;
+  pool.pool_bytes = static_cast<int64_t>(std::max(0.0, d.memory_fraction * gpu.memory_bytes - d.weight_bytes - d.reserve_bytes));
+  for (const platform::MixerGroup& m : d.model.mixers) {
+    const double bytes = BitsOf(m.cache) / 8.0;
+    switch (m.kind) {
+      case platform::MixerKind::kSoftmax:
+        pool.groups.push_back({.bytes_per_token = static_cast<int64_t>(2.0 * m.layers * m.kv_heads * m.head_dim * bytes), .window_tokens = m.window});
+        break;
+      case platform::MixerKind::kMla:
+        pool.groups.push_back({.bytes_per_token = static_cast<int64_t>(m.layers * kMlaWidth * bytes), .window_tokens = 0});
+        break;
+      case platform::MixerKind::kGatedDeltaNet:
+        // An fp32 state a value head, and the convolution's last inputs in bf16.
+        pool.state_bytes += int64_t{m.layers} * (int64_t{m.query_heads} * m.head_dim * m.head_dim * 4 +
+                                                 int64_t{kConvTaps} * m.head_dim * (m.query_heads + 2 * m.kv_heads) * 2);
+        break;
+    }
+  }
+  return pool;
+}
+
+double WeightBytes(const platform::StepModel& model, double vocabulary) {
+  double bytes = vocabulary * model.model_dim * 2 / model.tensor_parallel;
+  for (const platform::GemmGroup& gemm : model.gemms) bytes += gemm.count * gemm.n * gemm.k * BitsOf(gemm.dtype) / 8.0;
+  return bytes;
+}
+
+}  // namespace assay::serving

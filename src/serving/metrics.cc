@@ -1,0 +1,61 @@
+// Percentiles and summaries.
+#include "serving/metrics.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace assay::serving {
+namespace {
+
+PercentileEstimate At(const std::vector<double>& sorted, double q) {
+  const double n = static_cast<double>(sorted.size());
+  const auto pick = [&](double rank) { return sorted[static_cast<size_t>(std::clamp(rank, 0.0, n - 1))]; };
+  // Ranks of a binomial's central 95 %.
+  const double spread = 1.96 * std::sqrt(n * q * (1 - q));
+  return {.value = pick(std::ceil(n * q) - 1), .low = pick(std::floor(n * q - spread)), .high = pick(std::ceil(n * q + spread) - 1)};
+}
+
+}  // namespace
+
+Percentiles PercentilesOf(std::vector<double> values) {
+  Percentiles result;
+  result.count = static_cast<int64_t>(values.size());
+  if (values.empty()) return result;
+  std::sort(values.begin(), values.end());
+  for (double value : values) result.mean += value / static_cast<double>(values.size());
+  result.p50 = At(values, 0.50);
+  result.p90 = At(values, 0.90);
+  result.p95 = At(values, 0.95);
+  result.p99 = At(values, 0.99);
+  return result;
+}
+
+Summary Summarise(const Outcome& outcome, size_t skip) {
+  Summary summary;
+  std::vector<double> ttft, tpot, e2e;
+  double tokens = 0;
+  double first_ms = outcome.virtual_ms;
+  double last_ms = 0;
+  for (size_t i = std::min(skip, outcome.requests.size()); i < outcome.requests.size(); ++i) {
+    const RequestTimes& r = outcome.requests[i];
+    if (!r.served()) continue;
+    ttft.push_back(r.ttft_ms());
+    // One token has no time between tokens.
+    if (r.output_tokens > 1) tpot.push_back(r.tpot_ms());
+    e2e.push_back(r.e2e_ms());
+    tokens += r.output_tokens;
+    first_ms = std::min(first_ms, r.arrival_ms);
+    last_ms = std::max(last_ms, r.end_ms);
+  }
+  summary.requests = static_cast<int64_t>(e2e.size());
+  summary.refused = outcome.refused;
+  const double seconds = std::max(last_ms - first_ms, 1e-9) / 1e3;
+  summary.output_tokens_per_s = tokens / seconds;
+  summary.requests_per_s = static_cast<double>(summary.requests) / seconds;
+  summary.ttft_ms = PercentilesOf(std::move(ttft));
+  summary.tpot_ms = PercentilesOf(std::move(tpot));
+  summary.e2e_ms = PercentilesOf(std::move(e2e));
+  return summary;
+}
+
+}  // namespace assay::serving

@@ -1,0 +1,34 @@
+// What a run of the simulator says: percentiles with intervals of their own, goodput, and the ledger as shares.
+#pragma once
+
+#include <vector>
+
+#include "serving/simulator.h"
+
+namespace assay::serving {
+
+// A percentile of a finite sample with its 95 % order-statistic interval (no distribution assumed; requests of one run are not
+// independent, so under heavy queueing the interval is too narrow: replicate for a verdict).
+struct PercentileEstimate {
+  double value = 0;
+  double low = 0;
+  double high = 0;
+};
+struct Percentiles {
+  PercentileEstimate p50, p90, p95, p99;
+  double mean = 0;
+  int64_t count = 0;
+};
+Percentiles PercentilesOf(std::vector<double> values);
+
+struct Summary {
+  Percentiles ttft_ms, tpot_ms, e2e_ms;
+  int64_t requests = 0;  // served
+  int64_t refused = 0;
+  double output_tokens_per_s = 0;
+  double requests_per_s = 0;
+};
+// Requests before `skip` (a client's warm-up) are simulated but not reported.
+Summary Summarise(const Outcome& outcome, size_t skip = 0);
+
+}  // namespace assay::serving
