@@ -9,7 +9,7 @@
     out| text                a line of stdout; all such lines together are the whole of it, times and paths masked
     out~ regex               stdout has a match; out! regex: it has none
     err| err~ err!           the same for stderr
-    json verify              stdout is one JSON object and validates against docs/schemas/verify.schema.json
+    json NAME                stdout is one JSON object and validates against docs/schemas/NAME.schema.json
     shared traces/x.csv      skipped unless that file of the shared data is there; $SHARED is its folder
     timeout 120              seconds, 60 where absent
 

@@ -277,6 +277,16 @@ def fuzz_corpora(tree):
         yield f"tests/fuzz/{name}/: no {name}_fuzz.cc uses it"
 
 
+def dangling_mentions(tree):
+    """A document that a comment, a message or a use case sends the reader to exists."""
+    for name in tree.files:
+        if name.endswith("_selftest.py") or name in ("package-lock.json", "LICENSE"):
+            continue
+        for line, match in lines_matching(tree.text(name), r"(?m)^.*(?<![\w/])(docs/[\w/.-]+\.(?:md|json|svg)).*$"):
+            if not (tree.root / match[1]).exists() and "NAME" not in match[1] and "ggml" not in match.group(0):
+                yield f"{name}:{line}: there is no {match[1]}"
+
+
 def schemas_in_use(tree):
     """Every schema of a JSON answer is held against a real answer by an end-to-end test."""
     tested = {match[1] for name in tree.files if name.endswith(".test") for _, match in lines_matching(tree.text(name), r"(?m)^json (\w+)$")}
@@ -306,7 +316,7 @@ def generated_drift(tree):
         yield from generated.drift(tree.root, tree.build)
 
 
-RULES = [include_order, folder_list, weak_symbols, dead_files, banned_words, banned_calls, packages, schemas_in_use, fuzz_corpora, generated_drift]
+RULES = [include_order, folder_list, weak_symbols, dead_files, banned_words, banned_calls, packages, dangling_mentions, schemas_in_use, fuzz_corpora, generated_drift]
 
 
 def main(argv):

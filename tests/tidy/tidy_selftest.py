@@ -160,6 +160,10 @@ class Planted(unittest.TestCase):
         self.assert_caught(tidy.packages, {"CMakeLists.txt": "find_package(Eigen3 REQUIRED)\n"}, "Eigen3")
         self.assert_clean(tidy.packages, {"CMakeLists.txt": "find_package(fmt REQUIRED)\n", "dev": "required=(g++ libfmt-dev)\n"})
 
+    def test_a_mention_of_a_document_that_is_not_there(self):
+        self.assert_caught(tidy.dangling_mentions, {"src/core/a.h": "// see docs/none.md\n"}, "there is no docs/none.md")
+        self.assert_clean(tidy.dangling_mentions, {"src/core/a.h": "// see docs/a.md\n", "docs/a.md": ""})
+
     def test_a_schema_that_no_test_uses(self):
         self.assert_caught(tidy.schemas_in_use, {"docs/schemas/a.schema.json": "{}"}, "no end-to-end test")
         self.assert_clean(tidy.schemas_in_use, {"tests/e2e/x.test": "$ assay a --json\njson a\n"})
