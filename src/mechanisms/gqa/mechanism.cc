@@ -1,6 +1,7 @@
 // Grouped-query attention: the descriptor. Multi-head attention is kv_heads = query heads, multi-query attention kv_heads = 1.
 #include "mechanisms/gqa/gqa.h"
 #include "mechanisms/gqa/reference.h"
+#include "mechanisms/softmax_cases.h"
 #include "mechanisms/softmax_problem.h"
 
 namespace assay {
@@ -26,6 +27,27 @@ Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parame
   }
   return owned;
 }
+
+Result<CaseOutputs> RunFunction(const ConformanceCase& conformance_case, const Attend& attend) {
+  return RunFunctionCase(conformance_case, attend, "gqa");
+}
+
+constexpr CaseAdapter kCases[] = {
+    {"Attention", RunAttention},
+    {"FlexAttention", RunFlexAttention},
+    {"GroupedQueryAttention", RunFunction},
+    {"SinkAttention", RunFunction},
+    {"SoftcapAttention", RunFunction},
+    {"ChunkedLocalAttention", RunFunction},
+    {"RelativeBiasAttention", RunFunction},
+    {"SlidingWindowAttention", RunFunction},
+    {"AlibiAttention", RunAlibi},
+    {"QkNormAttention", RunQkNorm},
+    {"GatedOutputAttention", RunGatedOutput},
+    {"SeparateGateAttention", RunSeparateGate},
+    {"RopeOrNopeAttention", RunRopeOrNope},
+    {"DifferentialAttention", RunDifferential},
+};
 
 WorkCount Count(const Problem& problem) {
   Counted::Work() = {};
@@ -57,6 +79,7 @@ constinit const Mechanism k_gqa = {
     .resident = gqa::Resident,
     .projections = gqa::Projections,
     .table_kernel = gqa::TimedBy,
+    .cases = gqa::kCases,
 };
 }  // namespace mechanisms
 
