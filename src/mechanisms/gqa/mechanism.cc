@@ -1,4 +1,5 @@
 // Grouped-query attention: the descriptor. Multi-head attention is kv_heads = query heads, multi-query attention kv_heads = 1.
+#include "kernels/softmax_kernel.h"
 #include "mechanisms/gqa/gqa.h"
 #include "mechanisms/gqa/reference.h"
 #include "mechanisms/softmax_cases.h"
@@ -49,6 +50,8 @@ constexpr CaseAdapter kCases[] = {
     {"DifferentialAttention", RunDifferential},
 };
 
+constexpr Kernel kKernels[] = {{.id = "tile", .check = CheckSoftmaxTile, .prepare = PrepareSoftmaxTile, .epilogue = epilogue::kIdentity}};
+
 WorkCount Count(const Problem& problem) {
   Counted::Work() = {};
   Reference<Counted>(problem);
@@ -74,6 +77,7 @@ constinit const Mechanism k_gqa = {
     .reference = gqa::Reference<double>,
     .twin = gqa::Reference<float>,
     .count = gqa::Count,
+    .kernels = gqa::kKernels,
     .example = gqa::Example,
     .cost = gqa::Cost,
     .resident = gqa::Resident,
