@@ -2,7 +2,6 @@
 #pragma once
 
 #include "kernels/kernel_table.h"
-#include "kernels/recurrence-inl.h"
 #include "kernels/softmax-inl.h"
 
 namespace assay::ASSAY_SIMD_NAMESPACE {
@@ -15,8 +14,6 @@ constinit const KernelTable kTable = {
     .epilogue_traits = kEpilogueTraits,
     .softmax_run = RunSoftmaxItem,
     .softmax_merge = MergeSoftmaxPartials,
-    .recurrence_steps = RunRecurrenceSteps,
-    .recurrence_chunks = RunRecurrenceChunks,
 };
 
 }  // namespace assay::ASSAY_SIMD_NAMESPACE

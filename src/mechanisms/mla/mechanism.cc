@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "kernels/softmax_kernel.h"
 #include "mechanisms/mla/mla.h"
 #include "mechanisms/mla/reference.h"
 #include "mechanisms/softmax_problem.h"
@@ -36,6 +37,9 @@ constexpr FeatureRisk kRisks[] = {
 
 constexpr std::array kRoles = {Role::kQ,      Role::kK,      Role::kV,        Role::kO,    Role::kLse,      Role::kWeights,  Role::kKScale, Role::kVScale,
                                Role::kCuQ,    Role::kCuK,    Role::kLenK,     Role::kPosQ, Role::kPosK,     Role::kMaskBool, Role::kMaskAdd, Role::kPageTable};
+
+// Both forms are softmax attention to the shared tile; without V it takes the leading channels of K.
+constexpr Kernel kKernels[] = {{.id = "tile", .check = CheckSoftmaxTile, .prepare = PrepareSoftmaxTile, .epilogue = epilogue::kIdentity}};
 
 Status Check(const Problem& problem) {
   ASSAY_RETURN_IF_ERROR(CheckParameters(problem, mechanisms::k_mla));
@@ -109,6 +113,7 @@ constinit const Mechanism k_mla = {
     .reference = mla::Reference<double>,
     .twin = mla::Reference<float>,
     .count = mla::Count,
+    .kernels = mla::kKernels,
     .example = mla::Example,
     .cost = mla::Cost,
     .resident = mla::Resident,
