@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/kernel_table.h"
+#include "kernels/recurrence-inl.h"
 #include "kernels/softmax-inl.h"
 
 namespace assay::ASSAY_SIMD_NAMESPACE {
@@ -14,6 +15,8 @@ constinit const KernelTable kTable = {
     .epilogue_traits = kEpilogueTraits,
     .softmax_run = RunSoftmaxItem,
     .softmax_merge = MergeSoftmaxPartials,
+    .recurrence_steps = RunRecurrenceSteps,
+    .recurrence_chunks = RunRecurrenceChunks,
 };
 
 }  // namespace assay::ASSAY_SIMD_NAMESPACE

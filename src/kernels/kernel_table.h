@@ -1,6 +1,7 @@
 // KernelTable: the entry points of one backend. Each backend_*.cc exports one constant table; dispatch.cc chooses among them by CPUID.
 #pragma once
 
+#include "kernels/recurrence_args.h"
 #include "kernels/softmax_args.h"
 
 namespace assay {
@@ -19,6 +20,8 @@ struct KernelTable {
   const EpilogueTraits* epilogue_traits;
   SoftmaxRun softmax_run;
   SoftmaxMerge softmax_merge;
+  RecurrenceRun recurrence_steps;
+  RecurrenceRun recurrence_chunks;
 };
 
 namespace generic {

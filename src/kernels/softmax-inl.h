@@ -376,13 +376,7 @@ ASSAY_INLINE void FinishRow(const SoftmaxArgs& args, const SoftmaxSequence& sequ
   const int64_t offset = token * sequence.o.token_stride + head * sequence.o.head_stride;
   const V factor = Set(inverse);
   for (int64_t c = 0; c < args.padded_v; c += kLanes) Store(o + c, Mul(Load(o + c), factor));
-  if (sequence.o.dtype == kDTypeF32 && sequence.o.channel_stride == 1) {
-    __builtin_memcpy(static_cast<float*>(sequence.o.data) + offset, o, static_cast<size_t>(args.v_head_dim) * sizeof(float));
-    return;
-  }
-  for (int64_t c = 0; c < args.v_head_dim; ++c) {
-    StoreAny(args, sequence.o.data, sequence.o.dtype, offset + c * sequence.o.channel_stride, static_cast<double>(o[c]));
-  }
+  StoreRow(args, sequence.o.data, sequence.o.dtype, offset, sequence.o.channel_stride, args.v_head_dim, o);
 }
 
 // Classifies the pages of one block for one tile, and fills the bias rows of edges.

@@ -8,10 +8,9 @@
 
 #include "core/random.h"
 #include "kernels/problem.h"
+#include "kernels/test_tables.h"
 
 namespace assay::testing {
-
-constexpr double kInf = std::numeric_limits<double>::infinity();
 
 struct SoftmaxSpec {
   std::vector<int64_t> queries = {1};

@@ -2,45 +2,11 @@
 // invisible key). The definition is Visibility's in problem.h, restated here for 64 keys at a time; tests compare the two.
 #pragma once
 
-#include "kernels/simd.h"
-#include "kernels/softmax_args.h"
+#include "kernels/access-inl.h"
 
 namespace assay::ASSAY_SIMD_NAMESPACE {
 
-// DType's numbers (core/dtype.h, frozen by the ABI), repeated because a backend includes no header with inline functions.
-inline constexpr int kDTypeF32 = 1;
-inline constexpr int kDTypeBf16 = 3;
-inline constexpr int kDTypeBool8 = 12;
-
 enum class PageClass { kSkip, kFull, kEdge };
-
-ASSAY_INLINE uint16_t ScalarBf16(float value) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &value, sizeof(bits));
-  if (value != value) return static_cast<uint16_t>((bits >> 16) | 0x40u);
-  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
-ASSAY_INLINE float LoadAny(const SoftmaxArgs& args, const void* data, int dtype, int64_t index) {
-  if (dtype == kDTypeF32) return static_cast<const float*>(data)[index];
-  if (dtype == kDTypeBf16) {
-    const uint32_t bits = static_cast<uint32_t>(static_cast<const uint16_t*>(data)[index]) << 16;
-    float value;
-    __builtin_memcpy(&value, &bits, sizeof(value));
-    return value;
-  }
-  return static_cast<float>(args.load(data, dtype, index));
-}
-
-ASSAY_INLINE void StoreAny(const SoftmaxArgs& args, void* data, int dtype, int64_t index, double value) {
-  if (dtype == kDTypeF32) {
-    static_cast<float*>(data)[index] = static_cast<float>(value);
-  } else if (dtype == kDTypeBf16) {
-    static_cast<uint16_t*>(data)[index] = ScalarBf16(static_cast<float>(value));
-  } else {
-    args.store(data, dtype, index, value);
-  }
-}
 
 ASSAY_INLINE int64_t QueryPosition(const SoftmaxSequence& sequence, int64_t token) {
   return sequence.query_position != nullptr ? sequence.query_position[token] : sequence.alignment + token;

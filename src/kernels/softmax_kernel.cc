@@ -8,6 +8,7 @@
 
 #include "core/thread_pool.h"
 #include "kernels/dispatch.h"
+#include "kernels/driver.h"
 #include "kernels/kv_layout.h"
 #include "kernels/softmax_plan.h"
 
@@ -144,20 +145,6 @@ Status CheckSoftmaxTile(const Problem& problem, const Kernel& self) {
 
 namespace {
 
-RowAccess Rows(const TensorView& view, bool per_head_scalar, int64_t first_token, int64_t sequence) {
-  const int channel_axis = per_head_scalar ? view.rank : view.rank - 1;
-  const bool packed = channel_axis == 2;
-  const auto stride = [&](int axis) { return view.stride[static_cast<size_t>(axis)]; };
-  RowAccess rows;
-  rows.dtype = static_cast<int>(view.dtype);
-  rows.token_stride = stride(packed ? 0 : 1);
-  rows.head_stride = stride(packed ? 1 : 2);
-  rows.channel_stride = per_head_scalar ? 0 : stride(channel_axis);
-  const int64_t offset = packed ? first_token * stride(0) : sequence * stride(0);
-  rows.data = static_cast<char*>(view.data) + offset * (BitsOf(view.dtype) / 8);
-  return rows;
-}
-
 MaskAccess Mask(const TensorView* view, int64_t sequence) {
   MaskAccess mask;
   if (view == nullptr) return mask;
@@ -174,18 +161,6 @@ MaskAccess Mask(const TensorView* view, int64_t sequence) {
   mask.keys = keys == 1 ? -1 : keys;
   mask.data = static_cast<const char*>(view->data) + sequence * stride(4) * (BitsOf(view->dtype) / 8);
   return mask;
-}
-
-// In elements and of any sign; LoadElement counts from 0.
-double LoadSigned(const void* data, int dtype, int64_t index) {
-  const auto type = static_cast<DType>(dtype);
-  if (index >= 0) return LoadElement(data, type, static_cast<size_t>(index));
-  return LoadElement(static_cast<const char*>(data) + index * (BitsOf(type) / 8), type, 0);
-}
-void StoreSigned(void* data, int dtype, int64_t index, double value) {
-  const auto type = static_cast<DType>(dtype);
-  if (index >= 0) return StoreElement(data, type, static_cast<size_t>(index), value);
-  StoreElement(static_cast<char*>(data) + index * (BitsOf(type) / 8), type, 0, value);
 }
 
 // Positions beyond this differ by less than any window can tell, and their differences cannot overflow.
@@ -286,9 +261,9 @@ void SoftmaxPlan::DescribeSequences() {
     sequence.query_tokens = extents_.query_tokens[static_cast<size_t>(b)];
     sequence.key_tokens = extents_.key_tokens[static_cast<size_t>(b)];
     const int64_t first = cu_q != nullptr ? static_cast<int64_t>(cu_q->At({b})) : 0;
-    sequence.q = Rows(problem_.Get(Role::kQ), false, first, b);
-    sequence.o = Rows(problem_.Get(Role::kO), false, first, b);
-    if (lse != nullptr) sequence.lse = Rows(*lse, true, first, b);
+    sequence.q = RowsOf(problem_.Get(Role::kQ), RowShape::kChannels, first, b);
+    sequence.o = RowsOf(problem_.Get(Role::kO), RowShape::kChannels, first, b);
+    if (lse != nullptr) sequence.lse = RowsOf(*lse, RowShape::kPerHeadScalar, first, b);
     sequence.mask_bool = Mask(problem_.Find(Role::kMaskBool), b);
     sequence.mask_add = Mask(problem_.Find(Role::kMaskAdd), b);
     if (problem_.causal != Causal::kTopLeft) sequence.alignment = sequence.key_tokens - sequence.query_tokens;

@@ -7,9 +7,9 @@
 #include <functional>
 
 #include "core/thread_pool.h"
-#include "kernels/dispatch.h"
 #include "kernels/softmax_case.h"
 #include "kernels/softmax_plan.h"
+#include "kernels/test_tables.h"
 
 namespace assay {
 namespace {
@@ -26,12 +26,6 @@ constexpr Kernel kTile{.id = "tile", .check = CheckSoftmaxTile, .prepare = Prepa
 constexpr double kShuffleMargin = 4;
 // What a single rounding of the output may add, in units of the row's magnitude.
 double Floor(DType dtype) { return 2 * EpsilonOf(dtype) + 4 * EpsilonOf(DType::kF32); }
-
-std::vector<const KernelTable*> Tables() {
-  std::vector<const KernelTable*> tables;
-  for (const Backend backend : AvailableBackends()) tables.push_back(TableFor(backend).value());
-  return tables;
-}
 
 class SoftmaxKernel : public ::testing::TestWithParam<const KernelTable*> {
  protected:
@@ -292,7 +286,7 @@ TEST_P(SoftmaxKernel, RefusesWhatItDoesNotServeAndSaysWhy) {
   refused("SINK", [](Problem& p) { p.arguments.push_back({Role::kSink, p.Get(Role::kLse)}); });
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, SoftmaxKernel, ::testing::ValuesIn(Tables()),
+INSTANTIATE_TEST_SUITE_P(Backends, SoftmaxKernel, ::testing::ValuesIn(testing::TestTables()),
                          [](const auto& parameter) { return std::string(parameter.param->name); });
 
 }  // namespace

@@ -77,6 +77,33 @@ ASSAY_INLINE void MultiplyAdd(V (&acc)[kRows][kVectors], const void* a_memory, c
   }
 }
 
+// out[r][c] += sum over steps of A(r, step) * B(step, c) for `columns` columns, a multiple of kLanes.
+template <class Unit, int kRows, int kRowStride, int kStepStride, int kVectors = kStripVectors<kRows>>
+void MultiplyColumns(const void* a, const uint32_t* b, ptrdiff_t b_stride, int64_t steps, float* out, ptrdiff_t out_stride,
+                     int64_t columns) {
+  int64_t column = 0;
+  for (; column + kVectors * kLanes <= columns; column += kVectors * kLanes) {
+    V acc[kRows][kVectors];
+    ASSAY_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      ASSAY_UNROLL
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = Load(out + r * out_stride + column + v * kLanes);
+    }
+    MultiplyAdd<Unit, kRows, kVectors, kRowStride, kStepStride>(acc, a, b + column, b_stride, steps);
+    ASSAY_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      ASSAY_UNROLL
+      for (int v = 0; v < kVectors; ++v) Store(out + r * out_stride + column + v * kLanes, acc[r][v]);
+    }
+  }
+  if constexpr (kVectors > 1) {
+    if (column < columns) {
+      MultiplyColumns<Unit, kRows, kRowStride, kStepStride, kVectors / 2>(a, b + column, b_stride, steps, out + column, out_stride,
+                                                                          columns - column);
+    }
+  }
+}
+
 // Calls kFunction<rows> for the run-time row count 1..6.
 #define ASSAY_DISPATCH_ROWS(rows, call) \
   switch (rows) {                       \

@@ -1,6 +1,8 @@
 // Grouped-query attention: the descriptor. Multi-head attention is kv_heads = query heads, multi-query attention kv_heads = 1.
+#include "kernels/softmax_kernel.h"
 #include "mechanisms/gqa/gqa.h"
 #include "mechanisms/gqa/reference.h"
+#include "mechanisms/softmax_cases.h"
 #include "mechanisms/softmax_problem.h"
 
 namespace assay {
@@ -27,6 +29,29 @@ Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parame
   return owned;
 }
 
+Result<CaseOutputs> RunFunction(const ConformanceCase& conformance_case, const Attend& attend) {
+  return RunFunctionCase(conformance_case, attend, "gqa");
+}
+
+constexpr CaseAdapter kCases[] = {
+    {"Attention", RunAttention},
+    {"FlexAttention", RunFlexAttention},
+    {"GroupedQueryAttention", RunFunction},
+    {"SinkAttention", RunFunction},
+    {"SoftcapAttention", RunFunction},
+    {"ChunkedLocalAttention", RunFunction},
+    {"RelativeBiasAttention", RunFunction},
+    {"SlidingWindowAttention", RunFunction},
+    {"AlibiAttention", RunAlibi},
+    {"QkNormAttention", RunQkNorm},
+    {"GatedOutputAttention", RunGatedOutput},
+    {"SeparateGateAttention", RunSeparateGate},
+    {"RopeOrNopeAttention", RunRopeOrNope},
+    {"DifferentialAttention", RunDifferential},
+};
+
+constexpr Kernel kKernels[] = {{.id = "tile", .check = CheckSoftmaxTile, .prepare = PrepareSoftmaxTile, .epilogue = epilogue::kIdentity}};
+
 WorkCount Count(const Problem& problem) {
   Counted::Work() = {};
   Reference<Counted>(problem);
@@ -52,11 +77,13 @@ constinit const Mechanism k_gqa = {
     .reference = gqa::Reference<double>,
     .twin = gqa::Reference<float>,
     .count = gqa::Count,
+    .kernels = gqa::kKernels,
     .example = gqa::Example,
     .cost = gqa::Cost,
     .resident = gqa::Resident,
     .projections = gqa::Projections,
     .table_kernel = gqa::TimedBy,
+    .cases = gqa::kCases,
 };
 }  // namespace mechanisms
 

@@ -1,0 +1,17 @@
+// The backends that tests of this folder run: those of this CPU, and AVX-512 emulated where the CPU lacks it (backend_emulated_test.cc).
+#pragma once
+
+#include <fmt/format.h>
+
+#include <limits>
+#include <vector>
+
+#include "kernels/kernel_table.h"
+
+namespace assay::testing {
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+std::vector<const KernelTable*> TestTables();
+
+}  // namespace assay::testing
