@@ -386,7 +386,7 @@ ASSAY_INLINE Block GatherBlock(const SoftmaxArgs& args, const SoftmaxSequence& s
   const int64_t folded = item.row_begin + first_row;
   const TilePositions tile = PositionsOf(args, sequence, folded, rows);
   for (int64_t i = page_begin; i < page_end; ++i) {
-    const int64_t page = sequence.page_lists != nullptr ? sequence.page_lists[item.kv_head * sequence.page_list_stride + i] : i;
+    const int64_t page = PageAt(args, sequence, item, i);
     PageClass kind = ClassifyPage(args, sequence, tile, page);
     if (kind == PageClass::kSkip) continue;
     const int slot = block.count;
@@ -411,7 +411,7 @@ void RunSegment(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const 
   for (int64_t row = 0; row < rows; ++row) state.maximum[row] = -kInfinity;
   __builtin_memset(state.sums, 0, static_cast<size_t>(rows * 16) * sizeof(float));
   __builtin_memset(state.o, 0, static_cast<size_t>(rows * args.padded_v) * sizeof(float));
-  const int64_t all = PageCount(sequence, item.kv_head);
+  const int64_t all = PageCount(args, sequence, item);
   const int64_t begin = segment * kSoftmaxSegmentPages;
   const int64_t end = begin + kSoftmaxSegmentPages < all ? begin + kSoftmaxSegmentPages : all;
   for (int64_t page = begin; page < end; page += kSoftmaxBlockPages) {

@@ -48,9 +48,11 @@ struct SoftmaxSequence {
   const int64_t* key_position = nullptr;     // [key_tokens]; null: the key's index
   const int64_t* page_position_min = nullptr;  // [pages], with key_position only
   const int64_t* page_position_max = nullptr;
-  const unsigned char* const* pages = nullptr;  // page pointers in key order, [page_list_heads][page_list_stride] (see SoftmaxArgs)
-  const int32_t* page_lists = nullptr;  // per kv head: indices of the pages to read, ascending; null: all
-  const int32_t* page_counts = nullptr;  // per kv head
+  const unsigned char* const* pages = nullptr;  // in key order
+  // Selected pages, ascending, of (key/value head, query token): list h * query_tokens + t has page_counts entries and begins
+  // page_list_stride after the one before. Null: every page. Items then hold rows of one token.
+  const int32_t* page_lists = nullptr;
+  const int32_t* page_counts = nullptr;
   int64_t page_list_stride = 0;
 };
 

@@ -17,9 +17,17 @@ ASSAY_INLINE int ValidKeys(const SoftmaxSequence& sequence, int64_t page) {
   return static_cast<int>(rest < kSoftmaxPageTokens ? rest : kSoftmaxPageTokens);
 }
 
-ASSAY_INLINE int64_t PageCount(const SoftmaxSequence& sequence, int64_t kv_head) {
-  if (sequence.page_counts != nullptr) return sequence.page_counts[kv_head];
+// The list of selected pages of an item's token.
+ASSAY_INLINE int64_t PageList(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const SoftmaxItem& item) {
+  return item.kv_head * sequence.query_tokens + item.row_begin / args.group;
+}
+ASSAY_INLINE int64_t PageCount(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const SoftmaxItem& item) {
+  if (sequence.page_lists != nullptr) return sequence.page_counts[PageList(args, sequence, item)];
   return (sequence.key_tokens + kSoftmaxPageTokens - 1) / kSoftmaxPageTokens;
+}
+ASSAY_INLINE int64_t PageAt(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const SoftmaxItem& item, int64_t i) {
+  if (sequence.page_lists == nullptr) return i;
+  return sequence.page_lists[PageList(args, sequence, item) * sequence.page_list_stride + i];
 }
 
 struct TilePositions {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/thread_pool.h"
 #include "kernels/dispatch.h"
@@ -182,7 +183,8 @@ SoftmaxPlan::SoftmaxPlan(const Problem& problem, const Kernel& self, const Exten
   }
 }
 
-Status SoftmaxPlan::Prepare() {
+Status SoftmaxPlan::Prepare(const PageSelection* selection) {
+  if (selection != nullptr) selection_ = *selection;
   extents_.v_head_dim = ValueWidth(problem_, extents_);
   const bool bf16 = args_.element == PageElement::kBf16;
   ASSAY_TRY(layout_, KvLayout::Make({.dtype = bf16 ? DType::kBf16 : DType::kF32}, extents_.kv_heads, extents_.head_dim, extents_.v_head_dim));
@@ -215,6 +217,7 @@ Status SoftmaxPlan::Prepare() {
   target_ = fmt::format("{}/{}{}", table_.name, bf16 ? "bf16" : "f32", bf16 && table_.native_pairs ? "-p16" : "");
   ASSAY_RETURN_IF_ERROR(AllocatePages());
   DescribeSequences();
+  if (selection_) AllocateSelection();
   CutItems();
   return Ok();
 }
@@ -286,7 +289,12 @@ void SoftmaxPlan::LimitSegments(const SoftmaxSequence& sequence, SoftmaxItem& it
   const int64_t segment_keys = kSoftmaxSegmentPages * kSoftmaxPageTokens;
   const auto all = static_cast<int32_t>((sequence.key_tokens + segment_keys - 1) / segment_keys);
   item.segment_end = all;
-  if (sequence.query_position != nullptr || sequence.key_position != nullptr || selects_pages_) return;
+  if (sequence.query_position != nullptr || sequence.key_position != nullptr) return;
+  if (selection_) {
+    item.segment_end = static_cast<int32_t>((std::min(selection_->page_budget, (sequence.key_tokens + kSoftmaxPageTokens - 1) / kSoftmaxPageTokens) +
+                                             kSoftmaxSegmentPages - 1) / kSoftmaxSegmentPages);
+    return;
+  }
   const int64_t lowest = sequence.alignment + item.row_begin / args_.group;
   const int64_t highest = sequence.alignment + (item.row_begin + item.row_count - 1) / args_.group;
   int64_t right = args_.window_right;
@@ -305,12 +313,16 @@ void SoftmaxPlan::CutItems() {
   for (int64_t b = 0; b < extents_.sequences; ++b) {
     const SoftmaxSequence& sequence = sequences_[static_cast<size_t>(b)];
     for (int64_t head = 0; head < extents_.kv_heads; ++head) {
-      for (int64_t row = 0; row < sequence.query_tokens * args_.group; row += kSoftmaxBlockRows) {
+      // Rows of one item share their pages: all tokens, or the heads of one token.
+      const int64_t all_rows = sequence.query_tokens * args_.group;
+      for (int64_t row = 0, count = 0; row < all_rows; row += count) {
+        count = std::min<int64_t>(kSoftmaxBlockRows, all_rows - row);
+        if (selection_) count = std::min(count, args_.group - row % args_.group);
         SoftmaxItem item;
         item.sequence = static_cast<int32_t>(b);
         item.kv_head = static_cast<int32_t>(head);
         item.row_begin = row;
-        item.row_count = static_cast<int32_t>(std::min<int64_t>(kSoftmaxBlockRows, sequence.query_tokens * args_.group - row));
+        item.row_count = static_cast<int32_t>(count);
         LimitSegments(sequence, item);
         most_segments = std::max(most_segments, item.segment_end - item.segment_begin);
         rows.push_back(item);
@@ -458,7 +470,13 @@ void SoftmaxPlan::Pack() noexcept {
     const int workers = pool_ == nullptr ? 1 : pool_->workers();
     const ItemRange range = StaticRange(pack_items_.size(), workers, worker);
     float* row = scratch_.data<float>() + worker * scratch_.view().shape[1];
-    for (size_t i = range.begin; i < range.end; ++i) by_element ? DequantisePage(pack_items_[i], row) : PackPage(pack_items_[i]);
+    for (size_t i = range.begin; i < range.end; ++i) {
+      const PackItem& item = pack_items_[i];
+      by_element ? DequantisePage(item, row) : PackPage(item);
+      for (int64_t head = 0; selection_ && head < extents_.kv_heads; ++head) {
+        BoundPage(layout_, item.page, head, item.tokens, item.first_token / kKvPageTokens, BoundsOf(item.sequence, head));
+      }
+    }
   });
 }
 
@@ -492,7 +510,80 @@ void SoftmaxPlan::ReadPositions() noexcept {
   }
 }
 
+void SoftmaxPlan::AllocateSelection() {
+  int64_t floats = 0;
+  size_t lists = 0;
+  for (size_t b = 0; b < sequences_.size(); ++b) {
+    const int64_t pages = (sequences_[b].key_tokens + kKvPageTokens - 1) / kKvPageTokens;
+    bounds_begin_.push_back(floats);
+    floats += 2 * extents_.kv_heads * extents_.head_dim * pages;
+    most_pages_ = std::max(most_pages_, pages);
+    lists += static_cast<size_t>(extents_.kv_heads * sequences_[b].query_tokens);
+  }
+  bounds_ = Tensor(DType::kF32, {floats});
+  page_lists_.resize(lists * static_cast<size_t>(most_pages_));
+  page_counts_.resize(lists);
+  page_scores_.resize(2 * static_cast<size_t>(most_pages_ * (pool_ == nullptr ? 1 : pool_->workers())));
+  size_t list = 0;
+  for (size_t b = 0; b < sequences_.size(); ++b) {
+    SoftmaxSequence& sequence = sequences_[b];
+    sequence.page_lists = page_lists_.data() + list * static_cast<size_t>(most_pages_);
+    sequence.page_counts = page_counts_.data() + list;
+    sequence.page_list_stride = most_pages_;
+    for (int64_t head = 0; head < extents_.kv_heads; ++head) {
+      for (int64_t token = 0; token < sequence.query_tokens; ++token) selection_items_.push_back({static_cast<int64_t>(b), head, token});
+    }
+    list += static_cast<size_t>(extents_.kv_heads * sequence.query_tokens);
+  }
+}
+
+PageBounds SoftmaxPlan::BoundsOf(int64_t sequence, int64_t kv_head) const {
+  const auto b = static_cast<size_t>(sequence);
+  const int64_t pages = (extents_.key_tokens[b] + kKvPageTokens - 1) / kKvPageTokens;
+  const int64_t size = extents_.head_dim * pages;
+  float* low = bounds_.data<float>() + bounds_begin_[b] + 2 * kv_head * size;
+  return {low, low + size, pages};
+}
+
+// Scores and selects the pages of one query token and key/value head (page_select.h has the definition).
+void SoftmaxPlan::SelectPages(int64_t b, int64_t kv_head, int64_t token, int worker) noexcept {
+  SoftmaxSequence& sequence = sequences_[static_cast<size_t>(b)];
+  const PageBounds bounds = BoundsOf(b, kv_head);
+  const int64_t list = kv_head * sequence.query_tokens + token;
+  const int64_t position = sequence.alignment + token;
+  int64_t last_key = sequence.key_tokens - 1;
+  if (args_.causal) last_key = std::min(last_key, position);
+  if (args_.window_right >= 0) last_key = std::min(last_key, position + args_.window_right);
+  const int64_t first_key = args_.window_left >= 0 ? std::max<int64_t>(0, position - args_.window_left) : 0;
+  const int64_t begin = first_key / kKvPageTokens;
+  const int64_t end = last_key < first_key ? begin : last_key / kKvPageTokens + 1;
+  double* scores = page_scores_.data() + 2 * most_pages_ * worker;
+  double* sums = scores + most_pages_;
+  std::fill(scores + begin, scores + end, -std::numeric_limits<double>::infinity());
+  float* query = scratch_.data<float>() + worker * scratch_.view().shape[1];
+  for (int64_t head = kv_head * args_.group; head < (kv_head + 1) * args_.group; ++head) {
+    const int64_t offset = token * sequence.q.token_stride + head * sequence.q.head_stride;
+    for (int64_t c = 0; c < args_.head_dim; ++c) {
+      query[c] = static_cast<float>(LoadSigned(sequence.q.data, sequence.q.dtype, offset + c * sequence.q.channel_stride));
+    }
+    RaisePageScores(query, args_.head_dim, bounds, begin, end, scores, sums);
+  }
+  auto* lists = const_cast<int32_t*>(sequence.page_lists);  // this plan's own page_lists_
+  auto* counts = const_cast<int32_t*>(sequence.page_counts);
+  counts[list] = static_cast<int32_t>(SelectTopPages(scores, begin, end, *selection_, lists + list * most_pages_));
+}
+
+void SoftmaxPlan::SelectAllPages() noexcept {
+  ForEachWorker([&](int worker) {
+    const ItemRange range = StaticRange(selection_items_.size(), pool_ == nullptr ? 1 : pool_->workers(), worker);
+    for (size_t i = range.begin; i < range.end; ++i) {
+      SelectPages(selection_items_[i].sequence, selection_items_[i].kv_head, selection_items_[i].token, worker);
+    }
+  });
+}
+
 void SoftmaxPlan::Run() noexcept {
+  if (selection_) SelectAllPages();
   if (!query_positions_.empty() || !key_positions_.empty()) ReadPositions();
   const auto scratch = [&](int worker) { return SoftmaxScratch{scratch_.data<float>() + worker * scratch_.view().shape[1]}; };
   ForEachWorker([&](int worker) {

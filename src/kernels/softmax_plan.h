@@ -1,6 +1,7 @@
 // SoftmaxPlan: a prepared problem of the softmax kernel. Internal to src/kernels; others hold it as a Plan (softmax_kernel.h).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,13 +9,15 @@
 #include "kernels/kernel.h"
 #include "kernels/kernel_table.h"
 #include "kernels/kv_layout.h"
+#include "kernels/page_select.h"
 
 namespace assay {
 
 class SoftmaxPlan : public Plan {
  public:
   SoftmaxPlan(const Problem& problem, const Kernel& self, const Extents& extents, const KernelTable& table, ThreadPool* pool);
-  Status Prepare();
+  // With a selection, only the pages it chooses are read (page_select.h).
+  Status Prepare(const PageSelection* selection = nullptr);
 
   void Pack() noexcept override;
   void Run() noexcept override;
@@ -46,6 +49,10 @@ class SoftmaxPlan : public Plan {
   [[nodiscard]] KvPiece PieceAt(int64_t token, int64_t most, int64_t sequence) const;
   static TensorView SequenceRows(const TensorView& view, const KvPiece& piece, int64_t channels);
   void ReadPositions() noexcept;
+  void AllocateSelection();
+  [[nodiscard]] PageBounds BoundsOf(int64_t sequence, int64_t kv_head) const;
+  void SelectPages(int64_t sequence, int64_t kv_head, int64_t token, int worker) noexcept;
+  void SelectAllPages() noexcept;
 
   Problem problem_;
   Extents extents_;
@@ -54,7 +61,6 @@ class SoftmaxPlan : public Plan {
   KvLayout layout_;
   SoftmaxArgs args_;
   std::string target_;
-  bool selects_pages_ = false;
   Tensor memory_;
   std::vector<const unsigned char*> page_pointers_;
   std::vector<PackItem> pack_items_;
@@ -69,9 +75,24 @@ class SoftmaxPlan : public Plan {
   std::vector<const float*> partials_;
   std::vector<size_t> partial_begin_;  // of each merge
   Tensor scratch_;
+
+  // Page selection; empty without one.
+  struct SelectionItem {
+    int64_t sequence, kv_head, token;
+  };
+  std::optional<PageSelection> selection_;
+  Tensor bounds_;                      // of every (sequence, head): low, then high
+  std::vector<int64_t> bounds_begin_;  // of each sequence, in floats
+  std::vector<SelectionItem> selection_items_;
+  std::vector<int32_t> page_lists_;
+  std::vector<int32_t> page_counts_;
+  std::vector<double> page_scores_;  // [worker][2][most pages]: scores and sums
+  int64_t most_pages_ = 0;
 };
 
 // As PrepareSoftmaxTile, on a given backend's table: tests run emulated backends through it.
+Result<std::unique_ptr<Plan>> PrepareSoftmaxPagesOn(const KernelTable& table, const Problem& problem, const Kernel& self, ThreadPool* pool,
+                                                    const PageSelection& selection);
 Result<std::unique_ptr<Plan>> PrepareSoftmaxOn(const KernelTable& table, const Problem& problem, const Kernel& self, ThreadPool* pool);
 
 }  // namespace assay
