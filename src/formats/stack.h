@@ -1,5 +1,5 @@
 // A stack: which mechanism each layer of a model runs, as users write it: "5*sliding_window(1024)+1*gqa". The pattern
-// repeats from the first layer and is cut at the last (DESIGN.md, section 2): over 32 layers that is 27 + 5. This
+// repeats from the first layer and is cut at the last (docs/glossary.md: stack): over 32 layers that is 27 + 5. This
 // folder does not know the mechanisms: ids and arguments are checked by whoever looks them up.
 #pragma once
 

@@ -54,7 +54,7 @@ struct Traits {
   bool causal_only = false;
 };
 
-// What moving a served model to this mechanism takes (DESIGN: availability). Relative to plain grouped-query attention.
+// What moving a served model to this mechanism takes (docs/glossary.md: availability). Relative to plain grouped-query attention.
 enum class Availability { kDropIn, kConvert, kPretrain };
 std::string_view NameOf(Availability availability);  // "drop_in", "convert", "pretrain"
 
