@@ -64,8 +64,8 @@ TomlNode Convert(const toml::node& node, std::string key, int depth, bool* too_d
       }
     }
     // The library sorts by key; a report that follows the file reads better.
-    std::stable_sort(out.items.begin(), out.items.end(),
-                     [](const TomlNode& a, const TomlNode& b) { return a.line < b.line; });
+    std::sort(out.items.begin(), out.items.end(),
+              [](const TomlNode& a, const TomlNode& b) { return a.line != b.line ? a.line < b.line : a.key < b.key; });
   } else if (const auto* array = node.as_array()) {
     out.kind = TomlNode::Kind::kArray;
     for (const auto& item : *array) out.items.push_back(Convert(item, "", depth - 1, too_deep));

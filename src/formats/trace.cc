@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 
 #include "formats/json.h"
@@ -150,16 +151,21 @@ class TraceParser {
     const int64_t first_ns = std::min_element(rows_.begin(), rows_.end(), [](const Row& a, const Row& b) {
                                return a.arrival_ns < b.arrival_ns;
                              })->arrival_ns;
-    for (size_t i = 0; i < rows_.size(); ++i) {
-      Request& request = trace_.requests[i];
+    // Sorted through line numbers: equal moments keep the file's order, and blocks_ stays as it is.
+    std::vector<uint32_t> order(rows_.size());
+    std::iota(order.begin(), order.end(), 0u);
+    if (out_of_order_ > 0) {
+      std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+        return rows_[a].arrival_ns != rows_[b].arrival_ns ? rows_[a].arrival_ns < rows_[b].arrival_ns : a < b;
+      });
+    }
+    for (size_t position = 0; position < rows_.size(); ++position) {
+      const size_t i = order[position];
+      Request& request = trace_.requests[position];
       request.arrival_s = static_cast<double>(rows_[i].arrival_ns - first_ns) * 1e-9;
       request.prompt_tokens = rows_[i].prompt_tokens;
       request.output_tokens = rows_[i].output_tokens;
       if (!blocks_.empty()) request.first_block = blocks_[i].first, request.block_count = blocks_[i].second;
-    }
-    if (out_of_order_ > 0) {
-      std::stable_sort(trace_.requests.begin(), trace_.requests.end(),
-                       [](const Request& a, const Request& b) { return a.arrival_s < b.arrival_s; });
     }
     if (!trace_.block_hashes.empty()) trace_.block_tokens = kMooncakeBlockTokens;
     return std::move(trace_);

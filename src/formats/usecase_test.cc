@@ -166,6 +166,20 @@ TEST(UseCase, TheShippedOnesAreRead) {
   }
 }
 
+TEST(UseCase, TheDocumentedFileIsReadAndNamesEveryAssumption) {
+  auto text = ReadFile(std::string(ASSAY_SOURCE_DIR) + "/docs/usecase.md", kMegabyte);
+  ASSERT_TRUE(text.ok()) << text.error().message;
+  const size_t begin = text->find("```toml\n") + 8;
+  const size_t end = text->find("```", begin);
+  ASSERT_NE(end, std::string::npos);
+  auto parsed = ParseUseCase(std::string_view(*text).substr(begin, end - begin), "docs/usecase.toml");
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_EQ(parsed->assume.size(), KnownAssumptions().size());
+  EXPECT_EQ(parsed->candidates[1].kv.scale_block_elements, 32);
+  EXPECT_EQ(parsed->engine.policy.speculation->accepted_share->high, 0.8);
+  EXPECT_EQ(parsed->model.weight_bits, 8) << "[model] weight_dtype overrides the shape's";
+}
+
 TEST(UseCase, SupportChatCutsItsWindowPatternAtLayer32) {
   auto parsed = ReadUseCase(std::string(ASSAY_SOURCE_DIR) + "/usecases/support_chat.toml");
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
