@@ -8,6 +8,7 @@
 
 #include "core/result.h"
 #include "kernels/problem.h"
+#include "mechanisms/case_adapter.h"
 #include "mechanisms/mechanism.h"
 
 namespace assay::gated_delta_net {
@@ -47,6 +48,22 @@ LayerCost Cost(const CostQuery& query);
 ResidentBytes Resident(const LayerShape& shape, const ParameterSet& parameters, const CostQuery& bytes);
 std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet& parameters);
 TableKernel TimedBy(const LayerShape& shape, const ParameterSet& parameters);
+// The two forms of the recurrence. verify runs both on every case: they must agree with it, and so with each other.
+enum class Form { kStepwise, kChunked };
+// Adapters of conformance operators (rule_cases.cc, layer_cases.cc).
+template <Form kForm>
+Result<CaseOutputs> RunLinearAttention(const ConformanceCase& conformance_case, const Attend& attend);
+template <Form kForm>
+Result<CaseOutputs> RunGatedDeltaRule(const ConformanceCase& conformance_case, const Attend& attend);
+template <Form kForm>
+Result<CaseOutputs> RunKimiDeltaRule(const ConformanceCase& conformance_case, const Attend& attend);
+template <Form kForm>
+Result<CaseOutputs> RunOpenVino(const ConformanceCase& conformance_case, const Attend& attend);
+template <Form kForm>
+Result<CaseOutputs> RunGatedDeltaNetLayer(const ConformanceCase& conformance_case, const Attend& attend);
+template <Form kForm>
+Result<CaseOutputs> RunKimiDeltaAttentionLayer(const ConformanceCase& conformance_case, const Attend& attend);
+
 Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parameters, Rng& rng);
 
 }  // namespace assay::gated_delta_net

@@ -1,4 +1,6 @@
 // Gated delta rule: the descriptor. The cases it answers are in rule_cases.cc (the recurrence) and layer_cases.cc (whole layers).
+#include "kernels/recurrence_args.h"
+#include "kernels/recurrence_kernel.h"
 #include "mechanisms/gated_delta_net/gated_delta_net.h"
 #include "mechanisms/gated_delta_net/reference.h"
 #include "mechanisms/softmax_problem.h"
@@ -52,6 +54,44 @@ constexpr FeatureRisk kRisks[] = {
      .url = "https://huggingface.co/blog/MiniMax-AI/why-did-m2-end-up-as-a-full-attention-model"},
 };
 
+// The shared kernels honour a rule by entry and chunks of one length: what they would silently read otherwise is refused here.
+Status CheckRule(const Problem& problem, const Kernel& self) {
+  const bool delta = problem.Parameter("delta", 1) != 0;
+  if (delta == (self.epilogue == recurrence::kDelta)) return Ok();
+  return Unsupported(delta ? "this entry adds without erasing; the problem asks for the delta rule" : "this entry erases; the problem asks for plain addition");
+}
+Status CheckStep(const Problem& problem, const Kernel& self) {
+  ASSAY_RETURN_IF_ERROR(CheckRule(problem, self));
+  if (problem.chunk > 1) return Unsupported("the stepwise kernel has no chunks");
+  return CheckRecurrenceStep(problem, self);
+}
+Status CheckChunk(const Problem& problem, const Kernel& self) {
+  ASSAY_RETURN_IF_ERROR(CheckRule(problem, self));
+  if (problem.chunk != 0 && problem.chunk != kRecurrenceChunk) return Unsupported("the chunked kernel takes chunks of 64 tokens, or the choice (0)");
+  return CheckRecurrenceChunk(problem, self);
+}
+constexpr Kernel kKernels[] = {
+    {.id = "recurrent_step", .check = CheckStep, .prepare = PrepareRecurrenceStep, .epilogue = recurrence::kDelta},
+    {.id = "recurrent_chunk", .check = CheckChunk, .prepare = PrepareRecurrenceChunk, .epilogue = recurrence::kDelta},
+    {.id = "additive_step", .check = CheckStep, .prepare = PrepareRecurrenceStep, .epilogue = recurrence::kAdditive},
+    {.id = "additive_chunk", .check = CheckChunk, .prepare = PrepareRecurrenceChunk, .epilogue = recurrence::kAdditive},
+};
+
+constexpr CaseAdapter kCases[] = {
+    {"LinearAttention", RunLinearAttention<Form::kStepwise>},
+    {"LinearAttention", RunLinearAttention<Form::kChunked>},
+    {"GatedDeltaRule", RunGatedDeltaRule<Form::kStepwise>},
+    {"GatedDeltaRule", RunGatedDeltaRule<Form::kChunked>},
+    {"KimiDeltaRule", RunKimiDeltaRule<Form::kStepwise>},
+    {"KimiDeltaRule", RunKimiDeltaRule<Form::kChunked>},
+    {"openvino", RunOpenVino<Form::kStepwise>},
+    {"openvino", RunOpenVino<Form::kChunked>},
+    {"GatedDeltaNetLayer", RunGatedDeltaNetLayer<Form::kStepwise>},
+    {"GatedDeltaNetLayer", RunGatedDeltaNetLayer<Form::kChunked>},
+    {"KimiDeltaAttentionLayer", RunKimiDeltaAttentionLayer<Form::kStepwise>},
+    {"KimiDeltaAttentionLayer", RunKimiDeltaAttentionLayer<Form::kChunked>},
+};
+
 Status Check(const Problem& problem) {
   ASSAY_RETURN_IF_ERROR(CheckParameters(problem, mechanisms::k_gated_delta_net));
   const Result<Shape> shape = ResolveShape(problem);
@@ -94,11 +134,13 @@ constinit const Mechanism k_gated_delta_net = {
     .reference = gated_delta_net::Run<double>,
     .twin = gated_delta_net::Run<float>,
     .count = gated_delta_net::Count,
+    .kernels = gated_delta_net::kKernels,
     .example = gated_delta_net::Example,
     .cost = gated_delta_net::Cost,
     .resident = gated_delta_net::Resident,
     .projections = gated_delta_net::Projections,
     .table_kernel = gated_delta_net::TimedBy,
+    .cases = gated_delta_net::kCases,
 };
 }  // namespace mechanisms
 }  // namespace assay

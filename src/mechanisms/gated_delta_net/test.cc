@@ -3,7 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
+#include "formats/conformance_case.h"
+#include "mechanisms/break_even.h"
+#include "mechanisms/case_adapter.h"
+#include "mechanisms/conformance.h"
 #include "mechanisms/gated_delta_net/gated_delta_net.h"
 #include "mechanisms/mechanism.h"
 
@@ -139,6 +144,45 @@ TEST(GatedDeltaNet, Qwen3NextLayerHasThePublishedSize) {
   EXPECT_EQ(resident, 32 * 128 * 128 * 4 + 3 * 8192 * 2);
   EXPECT_EQ(std::floor(resident / 4096), 524);
   EXPECT_NEAR(Gdn().cost(decode).flops, 3.67e6, 0.02e6);
+}
+
+// 524 tokens of a GQA 8 x 128 cache in bf16, 1,863 of a latent one; moved bytes break even at about twice the state, which is read and written.
+TEST(GatedDeltaNet, BreakEvenNamesMemoryAndTraffic) {
+  const LayerShape shape = {.model_dim = 4096, .query_heads = 32, .kv_heads = 8, .head_dim = 128};
+  const CacheOf state = {.mechanism = &Gdn(), .shape = shape, .parameters = ParameterSet::Defaults(Gdn())};
+  const Mechanism& gqa = **FindMechanism("gqa");
+  const Mechanism& mla = **FindMechanism("mla");
+  const BreakEven against_gqa = BreakEvenTokens(state, {.mechanism = &gqa, .shape = shape, .parameters = ParameterSet::Defaults(gqa)});
+  const BreakEven against_mla = BreakEvenTokens(state, {.mechanism = &mla, .shape = shape, .parameters = ParameterSet::Defaults(mla)});
+  EXPECT_EQ(against_gqa.memory_tokens, 525);
+  EXPECT_EQ(against_mla.memory_tokens, 1864);
+  ASSERT_TRUE(against_gqa.traffic_tokens.has_value());
+  EXPECT_NEAR(*against_gqa.traffic_tokens, 2 * 2097152 / 4096.0, 15);
+  EXPECT_FALSE(BreakEvenTokens(state, state).memory_tokens.has_value());
+}
+
+// Each flipped convention must fail a case: otherwise the cases would not hold it.
+TEST(GatedDeltaNet, CasesNoticeAFlippedConvention) {
+  const auto read = [](const char* name) { return formats::ReadCaseFile(std::string(ASSAY_SHARED_DATA_DIR "/conformance/deployed/") + name); };
+  const auto cases = read("gated_delta_rule__recurrent_t7_init.txt");
+  if (!cases.ok()) GTEST_SKIP() << "no conformance vectors beside the checkout: " << cases.error().message;
+  const CaseAdapter& adapter = *std::find_if(Gdn().cases.begin(), Gdn().cases.end(), [](const CaseAdapter& a) { return a.op == "GatedDeltaRule"; });
+  const auto agrees = [&](const std::function<void(Problem&)>& change) {
+    const auto outputs = RunReference(Gdn(), adapter, (*cases)[0], change);
+    EXPECT_TRUE(outputs.ok());
+    return outputs.ok() && CompareOutputs((*cases)[0], *outputs).ok();
+  };
+  EXPECT_TRUE(agrees({}));
+  EXPECT_FALSE(agrees([](Problem& p) { p.scale *= 1.001; })) << "scale";
+  EXPECT_FALSE(agrees([](Problem& p) { p.parameters = {{"delta", 0}}; })) << "no erase";
+  EXPECT_FALSE(agrees([](Problem& p) { std::erase_if(p.arguments, [](const Argument& a) { return a.role == Role::kStateIn; }); })) << "initial state";
+  // Each decay applied one token late, as where it follows the write.
+  EXPECT_FALSE(agrees([](Problem& p) {
+    const TensorView& g = p.Get(Role::kLogDecay);
+    for (int64_t t = g.shape[1] - 1; t > 0; --t) {
+      for (int64_t h = 0; h < g.shape[2]; ++h) g.Set({0, t, h}, g.At({0, t - 1, h}));
+    }
+  })) << "decay order";
 }
 
 TEST(GatedDeltaNet, RefusesWhatARecurrenceCannotHonour) {

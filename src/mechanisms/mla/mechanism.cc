@@ -41,6 +41,9 @@ constexpr std::array kRoles = {Role::kQ,      Role::kK,      Role::kV,        Ro
 // Both forms are softmax attention to the shared tile; without V it takes the leading channels of K.
 constexpr Kernel kKernels[] = {{.id = "tile", .check = CheckSoftmaxTile, .prepare = PrepareSoftmaxTile, .epilogue = epilogue::kIdentity}};
 
+// Both forms run on every case: they must agree with it, and so with each other.
+constexpr CaseAdapter kCases[] = {{"MultiHeadLatentAttention", RunExpanded}, {"MultiHeadLatentAttention", RunAbsorbed}};
+
 Status Check(const Problem& problem) {
   ASSAY_RETURN_IF_ERROR(CheckParameters(problem, mechanisms::k_mla));
   if (problem.softcap != 0) return Unsupported("mla: no deployed latent attention caps its scores; leave softcap at 0");
@@ -50,7 +53,7 @@ Status Check(const Problem& problem) {
 
 template <class T>
 void Reference(const Problem& problem) {
-  Attend<T>(WithValues(problem).value());
+  AttendRows<T>(WithValues(problem).value());
 }
 
 WorkCount Count(const Problem& problem) {
@@ -119,6 +122,7 @@ constinit const Mechanism k_mla = {
     .resident = mla::Resident,
     .projections = mla::Projections,
     .table_kernel = mla::TimedBy,
+    .cases = mla::kCases,
 };
 }  // namespace mechanisms
 }  // namespace assay

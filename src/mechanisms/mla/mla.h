@@ -5,6 +5,7 @@
 
 #include "core/result.h"
 #include "kernels/problem.h"
+#include "mechanisms/case_adapter.h"
 #include "mechanisms/mechanism.h"
 
 namespace assay::mla {
@@ -23,6 +24,10 @@ LayerCost Cost(const CostQuery& query);
 ResidentBytes Resident(const LayerShape& shape, const ParameterSet& parameters, const CostQuery& bytes);
 std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet& parameters);
 TableKernel TimedBy(const LayerShape& shape, const ParameterSet& parameters);
+// Adapters of MultiHeadLatentAttention, one a form (cases.cc).
+Result<CaseOutputs> RunExpanded(const ConformanceCase& conformance_case, const Attend& attend);
+Result<CaseOutputs> RunAbsorbed(const ConformanceCase& conformance_case, const Attend& attend);
+
 Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parameters, Rng& rng);
 
 }  // namespace assay::mla

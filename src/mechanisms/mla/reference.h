@@ -12,7 +12,7 @@ namespace assay::mla {
 
 // The attention itself. `problem` has a V (WithValues), either head layout.
 template <class T>
-void Attend(const Problem& problem) {
+void AttendRows(const Problem& problem) {
   const Extents extents = ResolveExtents(problem).value();
   const T scale = reference::Convert<T>(problem.scale);
   const bool has_bias = problem.Has(Role::kMaskAdd);

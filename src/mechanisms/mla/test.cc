@@ -2,7 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 
+#include "formats/conformance_case.h"
+#include "mechanisms/case_adapter.h"
+#include "mechanisms/conformance.h"
 #include "mechanisms/mechanism.h"
 #include "mechanisms/mla/mla.h"
 #include "mechanisms/mla/reference.h"
@@ -143,6 +147,27 @@ TEST(Mla, DeepSeekV3LayerHasThePublishedSize) {
     if (projection.name == "kv_b") up_projection = 2 * static_cast<double>(projection.n * projection.k);
   }
   EXPECT_NEAR(Mla().cost(decode).flops + up_projection, 319e6, 1e6);
+}
+
+TEST(Mla, CasesNoticeAFlippedConventionInBothForms) {
+  const auto cases = formats::ReadCaseFile(ASSAY_SHARED_DATA_DIR "/conformance/deployed/mla__v3_yarn_mscale_t20.txt");
+  if (!cases.ok()) GTEST_SKIP() << "no conformance vectors beside the checkout: " << cases.error().message;
+  ASSERT_EQ(Mla().cases.size(), 2u);
+  for (const CaseAdapter& adapter : Mla().cases) {
+    const auto agrees = [&](const formats::Case& one, const std::function<void(Problem&)>& change) {
+      const auto outputs = RunReference(Mla(), adapter, one, change);
+      EXPECT_TRUE(outputs.ok());
+      return outputs.ok() && CompareOutputs(one, *outputs).ok();
+    };
+    EXPECT_TRUE(agrees((*cases)[0], {}));
+    EXPECT_FALSE(agrees((*cases)[0], [](Problem& p) { p.scale /= 1.1386 * 1.1386; })) << "mscale squared left out";
+    EXPECT_FALSE(agrees((*cases)[0], [](Problem& p) { p.causal = Causal::kNone; })) << "causality";
+    for (const auto& [attribute, value] : {std::pair{"rope_mode", "halves"}, {"rope_mode", "none"}, {"rope_type", "default"}, {"cache_k_rope_order", "in_place"}}) {
+      auto flipped = formats::ReadCaseFile(ASSAY_SHARED_DATA_DIR "/conformance/deployed/mla__v3_yarn_mscale_t20.txt");
+      (*flipped)[0].attributes[attribute] = std::string(value);
+      EXPECT_FALSE(agrees((*flipped)[0], {})) << attribute << " " << value;
+    }
+  }
 }
 
 TEST(Mla, RefusesOutputsWiderThanTheLatent) {
