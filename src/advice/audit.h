@@ -41,7 +41,7 @@ struct Curve {
   std::string scope;  // candidate letter, or a free label
   std::string label;
   Basis basis = Basis::kRefused;
-  std::vector<CurvePoint> points;
+  std::vector<CurvePoint> points{};
 };
 
 // A picture: what its axes are and its lines. Pictures without data are not made; the reason stands in their place.
@@ -50,8 +50,8 @@ struct Figure {
   std::string title;
   std::string x_label, y_label;  // with units
   bool x_log = false, y_log = false;
-  std::vector<Curve> curves;
-  std::string refused;  // why there is nothing to draw; empty otherwise
+  std::vector<Curve> curves{};
+  std::string refused{};  // why there is nothing to draw; empty otherwise
 };
 
 // The crossover map: for each cell of (context tokens, concurrency), which candidate's decode step is fastest, and how much of the traffic
@@ -75,7 +75,7 @@ struct AuditClaim {
   std::string for_you, for_you_why;
   std::string basis;
   std::vector<std::string> unsaid;
-  std::vector<std::string> evidence_against;
+  std::vector<std::string> evidence_against{};
   bool bears_on_use_case = false;
 };
 

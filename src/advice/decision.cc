@@ -49,12 +49,13 @@ Quantity MonthlyCost(const CandidateFacts& candidate, const Quantity& replicas, 
   const double usd_per_replica = economics.usd_per_accelerator_hour * economics.accelerators_per_replica;
   if (!candidate.batch_hours.refused()) {
     Quantity cost = Scale(candidate.batch_hours, usd_per_replica);
-    cost.unit = "USD";
+    cost.unit = "USD/month";  // one batch a month
     return cost;
   }
-  if (replicas.refused()) return Quantity::Refused("USD", replicas.origin);
+  if (replicas.refused()) return Quantity::Refused("USD/month", replicas.origin);
   Quantity cost = Scale(replicas, usd_per_replica * kHoursPerMonth);
-  cost.unit = "USD";
+  cost.unit = "USD/month";
+  cost.origin = fmt::format("{:.4g} USD an hour and device x {:.0f} h x devices; {}", economics.usd_per_accelerator_hour, kHoursPerMonth, replicas.origin);
   return cost;
 }
 
@@ -64,6 +65,7 @@ Finding JudgeService(const CandidateFacts& candidate, const Quantity& cost, cons
   if (objectives.ttft_ms_p95) findings.push_back(AtMost("TTFT p95", candidate.ttft_ms_p95, *objectives.ttft_ms_p95));
   if (objectives.tpot_ms_p95) findings.push_back(AtMost("TPOT p95", candidate.tpot_ms_p95, *objectives.tpot_ms_p95));
   if (objectives.deadline_hours) findings.push_back(AtMost("batch", candidate.batch_hours, *objectives.deadline_hours));
+  if (objectives.cost_usd_per_document) findings.push_back(AtMost("document", candidate.usd_per_document, *objectives.cost_usd_per_document));
   if (objectives.budget_usd_per_month) findings.push_back(AtMost("cost", cost, *objectives.budget_usd_per_month));
   if (findings.empty()) return {Standing::kFeasible, "no objective to miss"};
   constexpr std::array kOrder = {Standing::kInfeasible, Standing::kRefused, Standing::kUndecided};
@@ -85,11 +87,13 @@ Finding JudgeQuality(const CandidateFacts& candidate, const Objectives& objectiv
   return AtMost("quality loss", candidate.quality_loss_points, *objectives.quality_loss_max_points);
 }
 
-Quantity Difference(const Quantity& a, const Quantity& b) {
+// Both sides are simulated at the same three points of what is uncertain, and most of that (host time, norms, matrix products, arrivals) is
+// common to them: the ends are paired, optimistic with optimistic, or every difference would drown in what cancels.
+Quantity PairedDifference(const Quantity& a, const Quantity& b) {
   if (a.refused()) return a;
   if (b.refused()) return b;
-  return {a.value - b.value, a.low - b.high, a.high - b.low, a.unit, Weaker(a.basis, b.basis),
-          a.basis >= b.basis ? a.origin : b.origin};
+  const auto [low, high] = std::minmax({a.low - b.low, a.value - b.value, a.high - b.high});
+  return {a.value - b.value, low, high, a.unit, Weaker(a.basis, b.basis), a.basis >= b.basis ? a.origin : b.origin};
 }
 
 // Months until savings have paid for the switch. Never, if the saving may be zero or less at every point of its interval.
@@ -137,8 +141,8 @@ Assessment Assess(const CandidateFacts& candidate, const Objectives& objectives,
 }
 
 void AddMoney(Assessment& assessment, const Assessment& baseline, const Economics& economics) {
-  assessment.saving_usd_per_month = Difference(baseline.usd_per_month, assessment.usd_per_month);
-  if (assessment.letter == baseline.letter) assessment.saving_usd_per_month = Quantity::Exact(0, "USD", "the baseline itself");
+  assessment.saving_usd_per_month = PairedDifference(baseline.usd_per_month, assessment.usd_per_month);
+  if (assessment.letter == baseline.letter) assessment.saving_usd_per_month = Quantity::Exact(0, "USD/month", "the baseline itself");
   assessment.break_even_months = BreakEven(assessment.switching_usd, assessment.saving_usd_per_month);
   const Quantity& saving = assessment.saving_usd_per_month;
   const Quantity& switching = assessment.switching_usd;

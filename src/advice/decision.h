@@ -43,6 +43,7 @@ struct CandidateFacts {
   Quantity tpot_ms_p95;
   Quantity max_rate_per_replica;   // requests/s within the objectives
   Quantity batch_hours;            // offline work: the whole batch on one replica
+  Quantity usd_per_document;       // offline work
   Quantity quality_loss_points;    // against the baseline, measured on the user's model; refused if nobody measured
   Quantity effort_days;            // engineer days to switch
   std::string mixed_mark;          // why its times may not be compared with the baseline's (another engine or version); empty: they may

@@ -98,6 +98,11 @@ Candidate ReadCandidate(TomlReader* r, const UseCase& u) {
   }
   c.implementation_is_own = c.implementation != Implementation{u.engine.name, u.engine.version};
   c.switch_days = r->Range("switch_days", {.low = 0, .high = 1e5, .unit = "working days"});
+  c.quality_loss_points = r->Range("quality_loss_points", {.low = -1e6, .high = 1e6, .unit = "points of the task's score"});
+  c.quality_source = r->String("quality_source");
+  if (c.quality_loss_points && !c.quality_source) {
+    r->Fail("quality_source", "is needed beside quality_loss_points: how it was measured, or the number has no origin");
+  }
   c.note = r->String("note");
   r->Close();
   return c;

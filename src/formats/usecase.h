@@ -153,6 +153,9 @@ struct Candidate {
   Implementation implementation;        // absent in the file: the engine of [engine]
   bool implementation_is_own = false;   // it differs from [engine]: comparisons with the baseline are `mixed`
   std::optional<Interval> switch_days;  // overrides [effort] for this candidate
+  // Points lost on the task against the baseline, measured by the user on this model; absent: nobody measured, which is not zero.
+  std::optional<Interval> quality_loss_points;
+  std::optional<std::string> quality_source;  // needed with it: how it was measured
   std::optional<std::string> note;
   int64_t line = 0;
 };

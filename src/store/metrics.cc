@@ -111,6 +111,11 @@ std::vector<Metric> BuildList() {
       {"batch_size_mean", "sequences", kNone, kMean, "Sequences decoded together, on average."},
       {"cost_usd_per_month", "USD/month", kDown, kAsIs, "Price of the devices for a month."},
       {"cost_usd_per_million_tokens", "USD/Mtoken", kDown, kAsIs, "Price of a million output tokens."},
+      {"batch_hours", "h", kDown, kAsIs, "Hours until the last document of a batch is done."},
+      {"cost_usd_per_document", "USD", kDown, kAsIs, "Price of one document of a batch."},
+      {"replica_count", "replicas", kDown, kAsIs, "Copies of the model that carry the traffic."},
+      {"net_usd_over_horizon", "USD", kUp, kAsIs, "Savings over the horizon less the switching cost."},
+      {"switching_effort_days", "days", kDown, kAsIs, "Engineer days that switching takes."},
       {"gpu_count", "devices", kDown, kAsIs, "Devices needed to carry the traffic."},
       // Platform profiles.
       {"profile_error_p50", "fraction", kDown, kPct, "Median relative error on rows the profile has not seen."},

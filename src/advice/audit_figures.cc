@@ -1,0 +1,189 @@
+#include "advice/audit_figures.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+
+namespace assay {
+namespace {
+
+using nlohmann::json;
+
+// The JSON artifact behind the row (scope, metric), or null.
+json ArtifactOf(const AuditSetting& setting, const std::vector<Measurement>& rows, std::string_view scope, std::string_view metric) {
+  for (const Measurement& row : rows) {
+    if (row.metric != metric || ScopeOf(row) != scope || row.samples_artifact.empty()) continue;
+    const auto bytes = setting.store->GetArtifact(row.samples_artifact);
+    if (bytes.ok()) return json::parse(*bytes, nullptr, false);
+  }
+  return nullptr;
+}
+
+Figure Distribution(const AuditSetting& setting, const std::vector<Measurement>& rows, const char* key, std::string title, std::string x_label) {
+  Figure figure{.id = key, .title = std::move(title), .x_label = std::move(x_label), .y_label = "Share of requests", .x_log = true};
+  for (const CandidatePlan& plan : setting.plans) {
+    const json curves = ArtifactOf(setting, rows, plan.letter, "max_rate_per_second");
+    if (!curves.is_object() || !curves.contains(key)) continue;
+    Curve curve{.scope = plan.letter, .label = plan.letter + " " + plan.candidate->id, .basis = Basis::kSimulated};
+    const json& quantiles = curves[key];
+    for (size_t i = 0; i < quantiles.size(); ++i) {
+      if (!quantiles[i].is_number()) continue;
+      const double share = static_cast<double>(i) / 100;
+      const double x = std::max(quantiles[i].get<double>(), 1e-3);
+      curve.points.push_back({.x = x, .y = share, .low = share, .high = share});
+    }
+    if (!curve.points.empty()) figure.curves.push_back(std::move(curve));
+  }
+  if (figure.curves.empty()) figure.refused = "no candidate has simulated times";
+  return figure;
+}
+
+Figure CacheGrowth(const AuditSetting& setting) {
+  Figure figure{.id = "cache_growth", .title = "What one sequence keeps in memory", .x_label = "Context (tokens)", .y_label = "Cache and state (MiB)", .x_log = true, .y_log = true};
+  for (const CandidatePlan& plan : setting.plans) {
+    Curve curve{.scope = plan.letter, .label = plan.letter + " " + plan.candidate->id, .basis = Basis::kArithmetic};
+    for (double tokens = 256; tokens <= 131072; tokens *= 2) {
+      const double mib = plan.ResidentBytesAt(tokens) / 0x1p20;
+      curve.points.push_back({.x = tokens, .y = mib, .low = mib, .high = mib});
+    }
+    figure.curves.push_back(std::move(curve));
+  }
+  return figure;
+}
+
+Figure ErrorGrowthFigure(const AuditSetting& setting, const std::vector<Measurement>& rows) {
+  Figure figure{.id = "error_growth", .title = "Error of our kernels against fp64", .x_label = "Keys", .y_label = "Largest row error (share of sum p|v|)", .x_log = true, .y_log = true};
+  const json probes = ArtifactOf(setting, rows, "numerics", "finding_count");
+  if (probes.is_object() && probes.contains("growth")) {
+    for (const json& growth : probes["growth"]) {
+      Curve curve{.scope = growth["kernel"], .label = growth["kernel"], .basis = Basis::kMeasured};
+      for (size_t i = 0; i < growth["lengths"].size(); ++i) {
+        const double error = growth["row_errors"][i].get<double>();
+        curve.points.push_back({.x = growth["lengths"][i].get<double>(), .y = error, .low = error, .high = error});
+      }
+      figure.curves.push_back(std::move(curve));
+    }
+  }
+  if (figure.curves.empty()) figure.refused = "numerics were not measured in this audit";
+  return figure;
+}
+
+// Achieved FLOP/s against intensity, with both ceilings of the same rounds.
+Figure Roofline(const std::vector<Measurement>& rows) {
+  Figure figure{.id = "roofline", .title = "Our kernels on this machine, beside its ceilings", .x_label = "Useful work per byte moved (FLOP/B)", .y_label = "GFLOP/s", .x_log = true, .y_log = true};
+  struct Point {
+    double intensity = 0, flops = 0, low = 0, high = 0;
+  };
+  std::map<std::string, Point> kernels;
+  double peak_flops = 0, peak_bytes = 0;
+  for (const Measurement& row : rows) {
+    if (row.probe != "cost" || row.quantity.refused()) continue;
+    const std::string scope(ScopeOf(row));
+    if (row.metric == "ceiling_flops_per_second") peak_flops = std::max(peak_flops, row.quantity.value);
+    if (row.metric == "ceiling_bytes_per_second") peak_bytes = std::max(peak_bytes, row.quantity.value);
+    if (row.metric == "arithmetic_intensity") kernels[scope].intensity = row.quantity.value;
+    if (row.metric == "achieved_flops_per_second") {
+      kernels[scope].flops = row.quantity.value;
+      kernels[scope].low = row.quantity.low;
+      kernels[scope].high = row.quantity.high;
+    }
+  }
+  for (const auto& [scope, point] : kernels) {
+    if (point.intensity <= 0 || point.flops <= 0) continue;
+    figure.curves.push_back({.scope = scope, .label = scope.starts_with("cpu.") ? scope.substr(4) : scope, .basis = Basis::kMeasured,
+                             .points = {{.x = point.intensity, .y = point.flops / 1e9, .low = point.low / 1e9, .high = point.high / 1e9}}});
+  }
+  if (figure.curves.empty()) {
+    figure.refused = "no kernel was measured in this audit";
+    return figure;
+  }
+  if (peak_flops > 0 && peak_bytes > 0) {
+    Curve ceiling{.scope = "ceiling", .label = "ceiling of the same rounds", .basis = Basis::kMeasured};
+    for (double x = 0.125; x <= 4096; x *= 2) {
+      const double y = std::min(peak_flops, peak_bytes * x) / 1e9;
+      ceiling.points.push_back({.x = x, .y = y, .low = y, .high = y});
+    }
+    figure.curves.push_back(std::move(ceiling));
+  }
+  return figure;
+}
+
+// Index of the grid value nearest to x in ratio.
+size_t Nearest(const std::vector<double>& grid, double x) {
+  size_t best = 0;
+  for (size_t i = 1; i < grid.size(); ++i) {
+    if (std::fabs(std::log(grid[i] / x)) < std::fabs(std::log(grid[best] / x))) best = i;
+  }
+  return best;
+}
+
+}  // namespace
+
+std::vector<Figure> MakeFigures(const AuditSetting& setting, const std::vector<Measurement>& rows) {
+  std::vector<Figure> figures;
+  if (!setting.usecase.platform.is_this_cpu) {
+    figures.push_back(Distribution(setting, rows, "ttft_ms", "Time to first token, at the use case's rate", "TTFT (ms)"));
+    figures.push_back(Distribution(setting, rows, "tpot_ms", "Time per output token, at the use case's rate", "TPOT (ms)"));
+  }
+  figures.push_back(CacheGrowth(setting));
+  figures.push_back(Roofline(rows));
+  figures.push_back(ErrorGrowthFigure(setting, rows));
+  return figures;
+}
+
+CrossoverMap MakeCrossover(const AuditSetting& setting, const std::vector<Measurement>& rows) {
+  CrossoverMap map;
+  std::vector<std::pair<std::string, DecodeStepModel>> models;
+  for (const CandidatePlan& plan : setting.plans) {
+    if (plan.candidate->implementation_is_own) continue;  // another engine's times decide nothing here
+    auto model = DecodeStepModel::Make({.usecase = &setting.usecase, .plan = &plan, .traffic = &setting.traffic, .assume = setting.conditions.assume});
+    if (model.ok()) models.emplace_back(plan.letter, std::move(model).value());
+  }
+  if (models.size() < 2) {
+    map.refused = "fewer than two candidates have decode times in one engine and version";
+    return map;
+  }
+  for (double tokens = 512; tokens <= 131072; tokens *= 2) map.context_tokens.push_back(tokens);
+  for (double sequences = 1; sequences <= 256; sequences *= 2) map.concurrency.push_back(sequences);
+  for (const double sequences : map.concurrency) {
+    for (const double tokens : map.context_tokens) {
+      std::vector<std::pair<std::string, Quantity>> times;
+      for (auto& [letter, model] : models) {
+        Quantity time = model.At(tokens, static_cast<int>(sequences));
+        if (!time.refused()) times.emplace_back(letter, std::move(time));
+      }
+      CrossoverMap::Cell cell;
+      if (!times.empty()) {
+        std::sort(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.second.value < b.second.value; });
+        cell.winner = times[0].first;
+        cell.decided = times.size() == 1 || times[0].second.high < times[1].second.low;
+        cell.margin = times.size() > 1 ? times[1].second.value / times[0].second.value - 1 : 0;
+      }
+      map.cells.push_back(cell);
+    }
+  }
+  const json curves = ArtifactOf(setting, rows, setting.plans[0].letter, "max_rate_per_second");
+  if (curves.is_object() && curves.contains("load") && !curves["load"].empty()) {
+    for (const json& point : curves["load"]) {
+      const size_t row = Nearest(map.concurrency, point[1].get<double>()), column = Nearest(map.context_tokens, point[0].get<double>());
+      map.cells[row * map.context_tokens.size() + column].traffic_share += 1.0 / static_cast<double>(curves["load"].size());
+    }
+  }
+  return map;
+}
+
+std::vector<AuditProbe> MakeProbes(const AuditSetting& setting, const std::vector<Measurement>& rows) {
+  std::vector<AuditProbe> probes;
+  const json stored = ArtifactOf(setting, rows, "numerics", "finding_count");
+  if (!stored.is_object() || !stored.contains("probes")) return probes;
+  for (const json& probe : stored["probes"]) {
+    probes.push_back({.probe = probe.value("probe", ""), .subject = probe.value("subject", ""), .title = probe.value("title", ""),
+                      .outcome = probe.value("outcome", ""), .severity = probe.value("severity", ""), .detail = probe.value("detail", "")});
+  }
+  return probes;
+}
+
+}  // namespace assay

@@ -1,0 +1,212 @@
+#include "advice/audit_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "advice/audit_cells.h"
+#include "advice/audit_figures.h"
+#include "advice/batch_bound.h"
+#include "advice/evaluate.h"
+#include "formats/text.h"
+#include "machine/fingerprint.h"
+#include "study/runner.h"
+
+namespace assay {
+namespace {
+
+std::string UtcNow() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M UTC", &utc);
+  return text;
+}
+
+// One line: processor, backend, cores, memory.
+std::string MachineLine(const machine::Fingerprint& f) {
+  return fmt::format("{} ({} cores, {}, {:.0f} GiB)", f.cpu_model, f.allowed_cpus, f.best_backend, static_cast<double>(f.memory_total_bytes) / 0x1p30);
+}
+
+Result<AuditSetting> MakeSetting(Store& store, const AuditRequest& request, const machine::Fingerprint& fingerprint) {
+  AuditSetting setting;
+  ASSAY_TRY(setting.usecase, formats::ReadUseCase(request.usecase_path));
+  if (request.trace_path) {
+    setting.usecase.workload.trace_path = request.trace_path;
+    setting.usecase.workload.arrivals = formats::Arrivals::kTrace;
+  }
+  ASSAY_TRY(const Settings settings, ParseSettings(request.settings, setting.usecase));
+  setting.conditions = {settings.scenario, settings.assume};
+  setting.seed = request.seed;
+  setting.store = &store;
+  setting.measure_seconds = request.measure_seconds;
+  setting.machine_id = fingerprint.Id();
+  setting.command = request.command;
+  ASSAY_TRY(setting.traffic, MakeTraffic(setting.usecase, setting.conditions.scenario, request.seed));
+  std::string all = setting.usecase.text + request.version + request.trace_path.value_or("") + std::to_string(request.seed) + setting.machine_id;
+  for (const std::string& text : request.settings) all += "\n" + text;
+  all += request.effort == AuditRequest::Effort::kFull ? fmt::format("measured {}", request.measure_seconds) : "not measured";
+  setting.identity = fmt::format("{:016x}", HashText(all));
+  return setting;
+}
+
+// Money and standing become rows too, so that `assay explain` knows them.
+void AddDecisionRows(const AuditSetting& setting, const std::vector<CandidateFacts>& facts, const Advice& advice, std::vector<Measurement>& rows) {
+  for (size_t i = 0; i < facts.size(); ++i) {
+    const Assessment& assessment = advice.assessments[i];
+    const auto add = [&](const char* metric, const Quantity& quantity) {
+      rows.push_back(AuditRow(setting, assessment.letter, metric, "advice", quantity));
+    };
+    add("replica_count", assessment.replicas);
+    add("cost_usd_per_month", assessment.usd_per_month);
+    add("quality_loss_points", facts[i].quality_loss_points);
+    add("switching_effort_days", facts[i].effort_days);
+    add("switching_cost_usd", assessment.switching_usd);
+    if (i > 0) add("break_even_months", assessment.break_even_months);
+    if (i > 0) add("net_usd_over_horizon", assessment.net_usd_over_horizon);
+  }
+}
+
+std::string NextCommand(const AuditSetting& setting, const Advice& advice) {
+  for (const Assessment& assessment : advice.assessments) {
+    if (assessment.letter != advice.next_letter) continue;
+    if (assessment.standing == Standing::kNotDecidable && assessment.reason.starts_with("quality")) {
+      return fmt::format("measure {} on your task, write quality_loss_points beside it in {}, and run the audit again", assessment.letter, setting.usecase.path);
+    }
+    return fmt::format("assay explain {}.max_rate_per_second", assessment.letter);
+  }
+  return fmt::format("assay explain {}.max_rate_per_second", advice.letter);
+}
+
+std::vector<std::string> NotesOf(const AuditSetting& setting) {
+  std::vector<std::string> notes;
+  const formats::UseCase& usecase = setting.usecase;
+  if (usecase.engine.policy.prefix_cache.value_or(false) && usecase.workload.shared_prefix.has_value() == false) {
+    notes.push_back("Prefix-cache hits are taken as 0: the traffic declares no shared prefix. Real hits would lower TTFT for every candidate whose cache can be shared.");
+  }
+  if (setting.plans[0].candidate->implementation_is_own) notes.push_back("The baseline runs on another engine than [engine] names.");
+  return notes;
+}
+
+}  // namespace
+
+Result<Settings> ParseSettings(const std::vector<std::string>& settings, const formats::UseCase& usecase) {
+  Settings out;
+  struct Named {
+    std::string_view name;
+    double Scenario::*field;
+  };
+  constexpr Named kScenario[] = {{"rate_factor", &Scenario::rate_factor}, {"prompt_length_factor", &Scenario::prompt_length_factor},
+                                 {"output_length_factor", &Scenario::output_length_factor}, {"price_factor", &Scenario::price_factor}};
+  std::vector<std::string> known;
+  for (const Named& named : kScenario) known.emplace_back(named.name);
+  for (const formats::AssumptionRow& row : formats::KnownAssumptions()) known.push_back("assume." + std::string(row.name));
+  for (const std::string& setting : settings) {
+    const size_t equals = setting.find('=');
+    const std::string name = setting.substr(0, equals);
+    const std::string_view value = equals == std::string::npos ? std::string_view() : std::string_view(setting).substr(equals + 1);
+    const size_t colon = value.find(':');
+    const auto low = formats::ParseDouble(value.substr(0, colon));
+    const auto high = colon == std::string_view::npos ? low : formats::ParseDouble(value.substr(colon + 1));
+    if (!low || !high || !std::isfinite(*low) || !std::isfinite(*high) || *low > *high) {
+      return BadInput(fmt::format("--set {}: write name=number, or assume.NAME=low:high", formats::Printable(setting)));
+    }
+    bool found = false;
+    for (const Named& named : kScenario) {
+      if (named.name != name) continue;
+      if (*low != *high || *low <= 0 || *low > 1000) return BadInput(fmt::format("--set {}: must be one number above 0, at most 1000", name));
+      out.scenario.*named.field = *low;
+      found = true;
+    }
+    for (const formats::AssumptionRow& row : formats::KnownAssumptions()) {
+      if (name != "assume." + std::string(row.name)) continue;
+      if (*low < row.low || *high > row.high) return BadInput(fmt::format("--set {}: must lie between {:g} and {:g}", name, row.low, row.high));
+      out.assume[std::string(row.name)] = {*low, *high};
+      found = true;
+    }
+    if (!found) {
+      const std::vector<std::string_view> names(known.begin(), known.end());
+      return BadInput(fmt::format("--set {}: unknown name{}", formats::Printable(name), formats::DidYouMean(name, names)));
+    }
+  }
+  (void)usecase;
+  return out;
+}
+
+Result<AuditOutcome> RunAudit(Store& store, const AuditRequest& request) {
+  const machine::Fingerprint fingerprint = machine::TakeFingerprint();
+  ASSAY_TRY(const AuditSetting original, MakeSetting(store, request, fingerprint));
+  // Cells hold references into the setting, and plans point into its use case: it stays where it is from here on.
+  AuditSetting setting = original;
+  ASSAY_TRY(setting.plans, PlanCandidates(setting.usecase));
+
+  std::vector<StudyCell> cells = ArithmeticCells(setting);
+  const auto append = [&](std::vector<StudyCell> more) { std::move(more.begin(), more.end(), std::back_inserter(cells)); };
+  if (setting.usecase.platform.is_this_cpu) {
+    if (request.effort == AuditRequest::Effort::kFull) append(BatchCells(setting));
+  } else {
+    append(ServingCells(setting));
+  }
+  if (request.effort == AuditRequest::Effort::kFull) append(MachineCells(setting));
+  StudyOptions options;
+  options.start = {.command_line = request.command, .use_case_hash = fmt::format("{:016x}", HashText(setting.usecase.text)),
+                   .machine_json = machine::ToJson(fingerprint).dump(), .program_version = request.version};
+  options.resume = request.resume;
+  options.quiet = request.quiet;
+  ASSAY_TRY(const StudyOutcome study, RunStudy(store, cells, options));
+  AuditOutcome outcome;
+  if (study.stopped) {
+    outcome.stopped = true;
+    outcome.stop_message = study.Summary();
+    return outcome;
+  }
+
+  AuditResult& audit = outcome.audit;
+  ASSAY_TRY(audit.rows, store.Find({.run_id = study.run_id}));
+  for (const StudyFailure& failure : study.failures) audit.notes.push_back(fmt::format("{} failed: {}", failure.label, failure.error.message));
+
+  std::vector<ServingFacts> serving;
+  std::vector<CandidateFacts> facts;
+  for (const CandidatePlan& plan : setting.plans) {
+    serving.push_back(ServingFactsFromRows(audit.rows, plan.letter));
+    facts.push_back(FactsOf(setting.usecase, plan, serving.back()));
+    if (setting.usecase.platform.is_this_cpu) {
+      const Measurement* hours = audit.Find(plan.letter, "batch_hours");
+      facts.back().batch_hours = hours != nullptr ? hours->quantity : Quantity::Refused("h", "nothing was measured on this machine; run the audit without --no-measure");
+      const Measurement* per_document = audit.Find(plan.letter, "cost_usd_per_document");
+      facts.back().usd_per_document = per_document != nullptr ? per_document->quantity : Quantity::Refused("USD", facts.back().batch_hours.origin);
+    }
+  }
+  audit.advice = Decide(facts, ObjectivesOf(setting.usecase), EconomicsOf(setting.usecase, setting.conditions, setting.traffic.requests_per_second));
+  audit.advice.next_command = NextCommand(setting, audit.advice);
+  std::vector<Measurement> decided;
+  AddDecisionRows(setting, facts, audit.advice, decided);
+  for (Measurement& row : decided) row.run_id = study.run_id;
+  ASSAY_RETURN_IF_ERROR(store.Put(decided));
+  std::move(decided.begin(), decided.end(), std::back_inserter(audit.rows));
+  if (request.search_flips && !setting.usecase.platform.is_this_cpu) {
+    audit.flips = FindFlips({.usecase = &setting.usecase, .plans = &setting.plans, .serving = &serving, .conditions = setting.conditions,
+                             .today = audit.advice, .seed = request.seed, .command = request.command});
+  }
+  for (const CandidatePlan& plan : setting.plans) audit.candidates.push_back(Describe(plan, setting.usecase));
+  audit.figures = MakeFigures(setting, audit.rows);
+  audit.crossover = setting.usecase.platform.is_this_cpu ? CrossoverMap{.context_tokens = {}, .concurrency = {}, .cells = {}, .refused = "a CPU use case has no serving model"}
+                                                         : MakeCrossover(setting, audit.rows);
+  audit.probes = MakeProbes(setting, audit.rows);
+  for (std::string& note : NotesOf(setting)) audit.notes.push_back(std::move(note));
+  audit.title = setting.usecase.name;
+  audit.run_id = study.run_id;
+  audit.usecase_path = request.usecase_path;
+  audit.command = request.command;
+  audit.date = UtcNow();
+  audit.version = request.version;
+  audit.machine = MachineLine(fingerprint);
+  audit.seed = request.seed;
+  return outcome;
+}
+
+}  // namespace assay

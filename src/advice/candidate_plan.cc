@@ -1,0 +1,198 @@
+#include "advice/candidate_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+
+namespace assay {
+namespace {
+
+LayerShape ShapeOf(const formats::ModelSpec& model) {
+  return {.model_dim = model.model_dim, .query_heads = model.query_heads, .kv_heads = model.kv_heads, .head_dim = model.head_dim};
+}
+
+// The arguments of a call as numbers, checked by the mechanism it names.
+Result<ParameterSet> Resolve(const Mechanism& mechanism, const formats::MechanismCall& call) {
+  std::vector<double> positional;
+  std::vector<ParameterValue> named;
+  for (const formats::MechanismArgument& argument : call.arguments) {
+    if (!argument.number) return BadInput(fmt::format("{}: argument '{}' is not a number", call.id, argument.text));
+    if (argument.name.empty()) positional.push_back(*argument.number);
+    else named.push_back({argument.name, *argument.number});
+  }
+  return ParameterSet::Make(mechanism, positional, named);
+}
+
+// Bytes of scales beside one token of one key/value head, K and V together.
+double ScaleBytes(const formats::KvFormat& kv, int64_t head_dim, int64_t kv_heads) {
+  const double bytes = BytesOf(kv.scale_dtype.value_or(DType::kF32), 1);
+  switch (kv.scale) {
+    case formats::ScaleGranularity::kNone:
+    case formats::ScaleGranularity::kTensor:
+    case formats::ScaleGranularity::kHead: return 0;
+    case formats::ScaleGranularity::kToken: return 2 * bytes / static_cast<double>(kv_heads);
+    case formats::ScaleGranularity::kTokenHead: return 2 * bytes;
+    // One scale a channel of a 64-token page for K, one a token for V.
+    case formats::ScaleGranularity::kPage: return bytes * (static_cast<double>(head_dim) / 64 + 1);
+    case formats::ScaleGranularity::kBlock:
+      return 2 * bytes * static_cast<double>(head_dim) / static_cast<double>(kv.scale_block_elements.value_or(32));
+  }
+  return 0;
+}
+
+Result<CandidatePlan> PlanOne(const formats::UseCase& usecase, const formats::Candidate& candidate, std::string letter) {
+  CandidatePlan plan;
+  plan.letter = std::move(letter);
+  plan.candidate = &candidate;
+  plan.cache_bytes_per_element = BitsOf(candidate.kv.dtype) / 8.0;
+  plan.scale_bytes_per_token_head = ScaleBytes(candidate.kv, usecase.model.head_dim, usecase.model.kv_heads);
+  for (const formats::LayerCount& count : formats::CountLayers(candidate.layers)) {
+    LayerGroup group;
+    ASSAY_TRY(group.mechanism, FindMechanism(count.mechanism.id));
+    ASSAY_TRY(group.parameters, Resolve(*group.mechanism, count.mechanism));
+    group.shape = ShapeOf(usecase.model);
+    group.layers = count.layers;
+    if (candidate.read && group.mechanism->traits.state == StateKind::kGrowing) {
+      ASSAY_TRY(group.read_mechanism, FindMechanism(candidate.read->id));
+      ASSAY_TRY(group.read_parameters, Resolve(*group.read_mechanism, *candidate.read));
+    }
+    plan.groups.push_back(std::move(group));
+  }
+  return plan;
+}
+
+std::optional<int64_t> SmallestFrom(int64_t limit, const std::function<bool(int64_t)>& cheaper) {
+  if (!cheaper(limit)) return std::nullopt;
+  int64_t low = 0, high = limit;  // cheaper(high) holds; not known at or below low
+  while (high - low > 1) {
+    const int64_t middle = low + (high - low) / 2;
+    (cheaper(middle) ? high : low) = middle;
+  }
+  return high;
+}
+
+}  // namespace
+
+CostQuery CandidatePlan::QueryFor(const LayerGroup& group, int64_t new_tokens, int64_t context_tokens) const {
+  return {.shape = group.shape,
+          .parameters = group.read_mechanism != nullptr ? group.read_parameters : group.parameters,
+          .new_tokens = new_tokens,
+          .context_tokens = context_tokens,
+          .sequences = 1,
+          .cache_bytes_per_element = cache_bytes_per_element,
+          .scale_bytes_per_token_head = scale_bytes_per_token_head};
+}
+
+LayerCost CandidatePlan::TotalCost(int64_t new_tokens, int64_t context_tokens) const {
+  LayerCost total;
+  for (const LayerGroup& group : groups) {
+    const Mechanism& mechanism = group.read_mechanism != nullptr ? *group.read_mechanism : *group.mechanism;
+    const LayerCost one = mechanism.cost(QueryFor(group, new_tokens, context_tokens));
+    const auto layers = static_cast<double>(group.layers);
+    total.flops += layers * one.flops;
+    total.transcendentals += layers * one.transcendentals;
+    total.bytes_read += layers * one.bytes_read;
+    total.bytes_written += layers * one.bytes_written;
+  }
+  return total;
+}
+
+LayerCost CandidatePlan::DecodeCost(int64_t context_tokens) const { return TotalCost(1, context_tokens); }
+LayerCost CandidatePlan::PrefillCost(int64_t prompt_tokens) const { return TotalCost(prompt_tokens, 0); }
+
+std::vector<KvGrowth> CandidatePlan::Growth() const {
+  std::vector<KvGrowth> all;
+  for (const LayerGroup& group : groups) {
+    const Mechanism& mechanism = group.read_mechanism != nullptr ? *group.read_mechanism : *group.mechanism;
+    const CostQuery query = QueryFor(group, 1, 0);
+    const ResidentBytes one = mechanism.resident(group.shape, query.parameters, query);
+    const auto layers = static_cast<double>(group.layers);
+    const int64_t heads = mechanism.table_kernel != nullptr ? mechanism.table_kernel(group.shape, query.parameters).kv_heads : group.shape.kv_heads;
+    all.push_back({.per_token_bytes = layers * one.per_token, .per_sequence_bytes = layers * one.per_sequence, .token_cap = one.token_cap, .heads = heads});
+  }
+  return all;
+}
+
+double CandidatePlan::ResidentBytesAt(double tokens) const {
+  double bytes = 0;
+  for (const KvGrowth& growth : Growth()) {
+    const double kept = growth.token_cap >= 0 ? std::min(tokens, growth.token_cap) : tokens;
+    bytes += growth.per_sequence_bytes + growth.per_token_bytes * kept;
+  }
+  return bytes;
+}
+
+double CandidatePlan::StateBytes() const { return ResidentBytesAt(0); }
+
+std::string CandidatePlan::StackText() const {
+  std::string text;
+  for (const formats::LayerCount& count : formats::CountLayers(candidate->layers)) {
+    if (!text.empty()) text += " + ";
+    text += fmt::format("{} x {}", count.layers, count.mechanism.ToString());
+  }
+  if (candidate->read) text += ", reads by " + candidate->read->ToString();
+  return text;
+}
+
+std::string CandidatePlan::KvText() const {
+  std::string text(NameOf(candidate->kv.dtype));
+  if (candidate->kv.scale != formats::ScaleGranularity::kNone) text += fmt::format(", scale per {}", formats::NameOf(candidate->kv.scale));
+  return text;
+}
+
+Result<std::vector<CandidatePlan>> PlanCandidates(const formats::UseCase& usecase) {
+  std::vector<const formats::Candidate*> ordered = {&usecase.baseline()};
+  for (const formats::Candidate& candidate : usecase.candidates) {
+    if (!candidate.is_baseline) ordered.push_back(&candidate);
+  }
+  if (ordered.size() > 26) return BadInput(fmt::format("{}: at most 26 candidates, {} given", usecase.path, ordered.size()));
+  std::vector<CandidatePlan> plans;
+  for (const formats::Candidate* candidate : ordered) {
+    auto plan = PlanOne(usecase, *candidate, std::string(1, static_cast<char>('A' + plans.size())));
+    if (!plan.ok()) return std::move(plan).TakeError().In(fmt::format("{}:{}: candidate '{}'", usecase.path, candidate->line, candidate->id));
+    plans.push_back(std::move(plan).value());
+  }
+  return plans;
+}
+
+AuditCandidate Describe(const CandidatePlan& plan, const formats::UseCase& usecase) {
+  AuditCandidate out;
+  out.letter = plan.letter;
+  out.id = plan.candidate->id;
+  out.stack = plan.StackText();
+  out.kv = plan.KvText();
+  out.implementation = fmt::format("{} {} on {}", plan.candidate->implementation.engine, plan.candidate->implementation.version,
+                                   usecase.platform.is_this_cpu ? "this CPU" : usecase.platform.gpu.value_or("?"));
+  out.availability = formats::NameOf(plan.candidate->availability);
+  const auto add = [&](const Mechanism& mechanism, const ParameterSet& parameters) {
+    for (const Parameter& parameter : mechanism.parameters) {
+      if (parameter.reported != Parameter::Reported::kSeldom) continue;
+      out.unreported.push_back(fmt::format("{}.{}={:g}", mechanism.id, parameter.name, parameters[parameter.name]));
+    }
+    for (const FeatureRisk& risk : mechanism.risks) {
+      out.risks.push_back({std::string(risk.feature), std::string(risk.what), std::string(risk.date), std::string(risk.url)});
+    }
+  };
+  for (const LayerGroup& group : plan.groups) {
+    add(*group.mechanism, group.parameters);
+    if (group.read_mechanism != nullptr) add(*group.read_mechanism, group.read_parameters);
+  }
+  return out;
+}
+
+std::optional<int64_t> BreakEvenMemoryTokens(const CandidatePlan& candidate, const CandidatePlan& baseline, int64_t limit_tokens) {
+  return SmallestFrom(limit_tokens, [&](int64_t tokens) {
+    return candidate.ResidentBytesAt(static_cast<double>(tokens)) < baseline.ResidentBytesAt(static_cast<double>(tokens));
+  });
+}
+
+std::optional<int64_t> BreakEvenTrafficTokens(const CandidatePlan& candidate, const CandidatePlan& baseline, int64_t limit_tokens) {
+  const auto traffic = [](const CandidatePlan& plan, int64_t tokens) {
+    const LayerCost cost = plan.DecodeCost(tokens);
+    return cost.bytes_read + cost.bytes_written;
+  };
+  return SmallestFrom(limit_tokens, [&](int64_t tokens) { return traffic(candidate, tokens) < traffic(baseline, tokens); });
+}
+
+}  // namespace assay

@@ -1,0 +1,202 @@
+#include "advice/evaluate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "core/thread_pool.h"
+
+namespace assay {
+namespace {
+
+Quantity EffortDays(const formats::UseCase& usecase, const CandidatePlan& plan) {
+  if (plan.candidate->is_baseline) return Quantity::Exact(0, "days", "the baseline: nothing to do");
+  const std::optional<formats::Interval>* range = &plan.candidate->switch_days;
+  if (!*range) {
+    switch (plan.candidate->availability) {
+      case formats::Availability::kDropIn: range = &usecase.effort.drop_in_days; break;
+      case formats::Availability::kConvert: range = &usecase.effort.convert_days; break;
+      case formats::Availability::kPretrain: range = &usecase.effort.pretrain_days; break;
+    }
+  }
+  if (!*range) {
+    return Quantity::Refused("days", fmt::format("the use case gives no days for '{}'; add {}_days = [low, high] to [effort]", plan.candidate->id,
+                                                 formats::NameOf(plan.candidate->availability)));
+  }
+  const formats::Interval days = **range;
+  return {(days.low + days.high) / 2, days.low, days.high, "days", Basis::kAssumed, "the use case's own estimate of the effort"};
+}
+
+// Facts under other conditions, cheaply: the rate limit searched anew, latencies as today's unless the limit is gone.
+std::vector<CandidateFacts> QuickFacts(const FlipSearch& search, const Conditions& conditions, const Traffic& traffic) {
+  const auto& plans = *search.plans;
+  std::vector<CandidateFacts> facts(plans.size());
+  ThreadPool pool(static_cast<int>(AllowedCpus().size()));
+  pool.ParallelFor(plans.size(), [&](size_t begin, size_t end, int) {
+    for (size_t i = begin; i < end; ++i) {
+      ServingFacts serving = (*search.serving)[i];
+      if (!serving.max_rate.refused()) {
+        serving.max_rate = QuickMaxRate({.usecase = search.usecase, .plan = &plans[i], .traffic = &traffic, .assume = conditions.assume});
+      }
+      facts[i] = FactsOf(*search.usecase, plans[i], serving);
+    }
+  });
+  return facts;
+}
+
+bool SameAdvice(const Advice& a, const Advice& b) { return a.verb == b.verb && a.letter == b.letter; }
+
+std::string Summary(const Advice& advice, const std::vector<CandidatePlan>& plans) {
+  if (advice.verb == Advice::Verb::kCannotTell) return "cannot tell";
+  const auto plan = std::find_if(plans.begin(), plans.end(), [&](const CandidatePlan& p) { return p.letter == advice.letter; });
+  return fmt::format("{} {} ({})", advice.verb == Advice::Verb::kKeep ? "keep" : "switch to", advice.letter, plan->candidate->id);
+}
+
+// One number that the search may vary.
+struct Knob {
+  std::string name;
+  double today;
+  std::vector<double> trials;  // moving away from today, nearest first, in one direction
+  std::function<void(Conditions&, double)> set;
+  bool needs_simulation;  // false: the rate limit of a replica does not depend on it
+};
+
+std::vector<Knob> KnobsOf(const FlipSearch& search) {
+  std::vector<Knob> knobs;
+  const auto both_ways = [&](const std::string& name, double today, std::vector<double> factors, auto&& set, bool needs_simulation) {
+    for (const bool up : {true, false}) {
+      Knob knob{.name = name, .today = today, .trials = {}, .set = set, .needs_simulation = needs_simulation};
+      for (const double factor : factors) knob.trials.push_back(up ? today * factor : today / factor);
+      knobs.push_back(std::move(knob));
+    }
+  };
+  both_ways("rate_factor", search.conditions.scenario.rate_factor, {1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64},
+            [](Conditions& c, double v) { c.scenario.rate_factor = v; }, false);
+  both_ways("price_factor", search.conditions.scenario.price_factor, {1.25, 1.5, 2, 3, 4, 6, 8}, [](Conditions& c, double v) { c.scenario.price_factor = v; }, false);
+  both_ways("prompt_length_factor", search.conditions.scenario.prompt_length_factor, {1.5, 2, 4, 8}, [](Conditions& c, double v) { c.scenario.prompt_length_factor = v; }, true);
+  // An assumption is tried at both ends of its range.
+  for (const formats::Assumption& assumption : search.usecase->assume) {
+    if (search.conditions.assume.contains(assumption.name)) continue;
+    const double middle = (assumption.range.low + assumption.range.high) / 2;
+    for (const double end : {assumption.range.low, assumption.range.high}) {
+      knobs.push_back({.name = "assume." + assumption.name, .today = middle, .trials = {end},
+                       .set = [name = assumption.name](Conditions& c, double v) { c.assume[name] = {v, v}; }, .needs_simulation = true});
+    }
+  }
+  return knobs;
+}
+
+// The advice under `conditions`, cheaply; `cached` holds today's facts for knobs that do not touch a replica's limit.
+Advice QuickAdvice(const FlipSearch& search, const Conditions& conditions, bool needs_simulation) {
+  const auto traffic = MakeTraffic(*search.usecase, conditions.scenario, search.seed);
+  if (!traffic.ok()) return search.today;
+  std::vector<CandidateFacts> facts;
+  if (needs_simulation) {
+    facts = QuickFacts(search, conditions, *traffic);
+  } else {
+    for (size_t i = 0; i < search.plans->size(); ++i) facts.push_back(FactsOf(*search.usecase, (*search.plans)[i], (*search.serving)[i]));
+  }
+  return Decide(facts, ObjectivesOf(*search.usecase), EconomicsOf(*search.usecase, conditions, traffic->requests_per_second));
+}
+
+Advice FullAdvice(const FlipSearch& search, const Conditions& conditions) {
+  const auto traffic = MakeTraffic(*search.usecase, conditions.scenario, search.seed);
+  if (!traffic.ok()) return search.today;
+  std::vector<CandidateFacts> facts(search.plans->size());
+  ThreadPool pool(static_cast<int>(AllowedCpus().size()));
+  pool.ParallelFor(facts.size(), [&](size_t begin, size_t end, int) {
+    for (size_t i = begin; i < end; ++i) {
+      const ServingFacts serving = EvaluateServing({.usecase = search.usecase, .plan = &(*search.plans)[i], .traffic = &*traffic, .assume = conditions.assume});
+      facts[i] = FactsOf(*search.usecase, (*search.plans)[i], serving);
+    }
+  });
+  return Decide(facts, ObjectivesOf(*search.usecase), EconomicsOf(*search.usecase, conditions, traffic->requests_per_second));
+}
+
+}  // namespace
+
+Objectives ObjectivesOf(const formats::UseCase& usecase) {
+  const formats::Objective& o = usecase.objective;
+  return {.ttft_ms_p95 = o.ttft_ms_p95,
+          .tpot_ms_p95 = o.tpot_ms_p95,
+          .budget_usd_per_month = o.budget_usd_per_month,
+          .quality_loss_max_points = o.quality_loss_max_points,
+          .deadline_hours = o.deadline_hours,
+          .cost_usd_per_document = o.usd_per_document};
+}
+
+Economics EconomicsOf(const formats::UseCase& usecase, const Conditions& conditions, double requests_per_second) {
+  return {.requests_per_second = requests_per_second,
+          .spare_share = usecase.platform.spare_share,
+          .usd_per_accelerator_hour = usecase.platform.usd_per_device_hour.value_or(0) * conditions.scenario.price_factor,
+          .accelerators_per_replica = static_cast<double>(usecase.platform.parallel.tensor * usecase.platform.parallel.pipeline * usecase.platform.parallel.context),
+          .engineer_usd_per_day = usecase.effort.engineer_usd_per_day.value_or(0),
+          .horizon_months = usecase.effort.horizon_months.value_or(12)};
+}
+
+CandidateFacts FactsOf(const formats::UseCase& usecase, const CandidatePlan& plan, const ServingFacts& serving) {
+  CandidateFacts facts;
+  facts.letter = plan.letter;
+  facts.id = plan.candidate->id;
+  facts.changes_outputs = !plan.candidate->is_baseline;
+  facts.ttft_ms_p95 = serving.ttft_ms_p95;
+  facts.tpot_ms_p95 = serving.tpot_ms_p95;
+  facts.max_rate_per_replica = serving.max_rate;
+  facts.batch_hours = Quantity::Refused("h", "the traffic is not a batch");
+  if (plan.candidate->is_baseline) facts.quality_loss_points = Quantity::Exact(0, "points", "the baseline itself");
+  else if (plan.candidate->quality_loss_points) {
+    const formats::Interval loss = *plan.candidate->quality_loss_points;
+    facts.quality_loss_points = {(loss.low + loss.high) / 2, loss.low, loss.high, "points", Basis::kCited, plan.candidate->quality_source.value_or("the use case")};
+  } else {
+    facts.quality_loss_points = Quantity::Refused("points", "not measured on this model and text; measure it and write quality_loss_points = [low, high] beside the candidate");
+  }
+  facts.effort_days = EffortDays(usecase, plan);
+  if (plan.candidate->implementation_is_own) {
+    facts.mixed_mark = fmt::format("{} {} against the baseline's {} {}", plan.candidate->implementation.engine, plan.candidate->implementation.version,
+                                   usecase.engine.name, usecase.engine.version);
+  }
+  for (const LayerGroup& group : plan.groups) {
+    for (const FeatureRisk& risk : group.mechanism->risks) facts.breaks.push_back(fmt::format("{} ({}, {})", risk.what, risk.feature, risk.date));
+  }
+  return facts;
+}
+
+std::vector<Flip> FindFlips(const FlipSearch& search) {
+  std::vector<Flip> flips;
+  for (const Knob& knob : KnobsOf(search)) {
+    const auto conditions_at = [&](double value) {
+      Conditions conditions = search.conditions;
+      knob.set(conditions, value);
+      return conditions;
+    };
+    double last_same = knob.today;
+    for (const double trial : knob.trials) {
+      if (SameAdvice(QuickAdvice(search, conditions_at(trial), knob.needs_simulation), search.today)) {
+        last_same = trial;
+        continue;
+      }
+      // Halve the bracket a few times, then ask the full evaluation on the far side.
+      double flipped = trial;
+      for (int halving = 0; halving < (knob.trials.size() > 1 ? 3 : 0); ++halving) {
+        const double middle = std::sqrt(last_same * flipped);
+        (SameAdvice(QuickAdvice(search, conditions_at(middle), knob.needs_simulation), search.today) ? last_same : flipped) = middle;
+      }
+      for (const double value : {flipped, trial}) {
+        // Two digits are enough for a reader, rounded away from today so that the flip still holds.
+        const double power = std::pow(10, std::floor(std::log10(std::max(value, 1e-9))) - 1);
+        const double shown = knob.trials.size() > 1 ? (value > knob.today ? std::ceil(value / power) : std::floor(value / power)) * power : value;
+        const Advice there = FullAdvice(search, conditions_at(shown));
+        if (SameAdvice(there, search.today)) continue;
+        flips.push_back({.factor = knob.name, .at = shown, .today = knob.today, .advice_there = Summary(there, *search.plans),
+                         .command = fmt::format("{} --set {}={:g}", search.command, knob.name, shown)});
+        break;
+      }
+      break;
+    }
+  }
+  return flips;
+}
+
+}  // namespace assay

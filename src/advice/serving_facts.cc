@@ -1,0 +1,354 @@
+#include "advice/serving_facts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "advice/step_model.h"
+#include "core/random.h"
+#include "stats/descriptive.h"
+
+namespace assay {
+namespace {
+
+// The three points of what is uncertain.
+enum Corner : size_t { kOptimistic = 0, kLikely = 1, kPessimistic = 2 };
+constexpr std::array kCorners = {kOptimistic, kLikely, kPessimistic};
+
+constexpr double kDefaultTtftLimitMs = 10'000;  // without a TTFT objective a queue that keeps a person waiting longer counts as overload
+// How thoroughly the rate limit is searched: requests replayed a trial, and the bracket at which bisection ends.
+struct SearchEffort {
+  size_t requests;
+  double bracket;
+};
+constexpr SearchEffort kThorough = {2000, 1.005};
+constexpr SearchEffort kQuick = {500, 1.03};
+// Device memory that neither weights nor cache use (activations, graphs, workspace); swept unless the use case says better.
+constexpr formats::Interval kMemoryOverheadGib = {2, 6};
+
+double At(const formats::Interval& range, Corner corner) {
+  if (corner == kOptimistic) return range.low;
+  if (corner == kPessimistic) return range.high;
+  return range.low > 0 ? std::sqrt(range.low * range.high) : (range.low + range.high) / 2;
+}
+
+// A range by name: an override, the use case's, or nothing.
+const formats::Interval* Assumed(const ServingRequest& request, std::string_view name) {
+  if (const auto found = request.assume.find(name); found != request.assume.end()) return &found->second;
+  return request.usecase->Assumed(name);
+}
+
+// The draw of a corner: the platform's declared ranges, narrowed by what the use case assumes.
+platform::StepDraw DrawOf(const ServingRequest& request, const platform::Profile& profile, const platform::StepModel& model, Corner corner) {
+  platform::StepDraw draw = corner == kLikely ? platform::LikelyDraw() : platform::CornerDraw(profile, model, corner == kPessimistic);
+  const auto take = [&](std::string_view name, auto&& use) {
+    if (const formats::Interval* range = Assumed(request, name); range != nullptr) use(At(*range, corner));
+  };
+  double host_us = 0, layer_us = 0;
+  take("host_us_per_step", [&](double us) { host_us += us; });
+  take("sampling_us_per_step", [&](double us) { host_us += us; });
+  if (host_us > 0) draw.host_ms = host_us / 1000;
+  take("layer_overhead_us", [&](double us) { layer_us += us; });
+  for (const char* part : {"norms_us_per_layer", "rope_us_per_layer", "activation_us_per_layer"}) take(part, [&](double us) { layer_us += us; });
+  if (layer_us > 0) draw.layer_overhead_us = layer_us;
+  take("sampling_us_per_sequence", [&](double us) { draw.host_us_per_sequence = us; });
+  take("host_us_per_request", [&](double us) { draw.request_overhead_ms = us / 1000; });
+  take("kernel_time_factor", [&](double factor) { draw.attention_factor *= factor, draw.gemm_factor *= factor; });
+  take("communication_factor", [&](double factor) { draw.collective_factor *= factor; });
+  return draw;
+}
+
+Result<serving::KvPool> PoolOf(const ServingRequest& request, const platform::Gpu& gpu, Corner corner) {
+  const formats::UseCase& usecase = *request.usecase;
+  const auto ranks = static_cast<double>(usecase.platform.parallel.tensor);
+  const formats::Interval* overhead = Assumed(request, "memory_overhead_gib");
+  const double memory = usecase.platform.memory_gib ? *usecase.platform.memory_gib * 0x1p30 : gpu.memory_bytes;
+  const double weights = formats::WeightBytes(usecase.model) / ranks;
+  double bytes = memory * usecase.platform.memory_fraction - weights - At(overhead != nullptr ? *overhead : kMemoryOverheadGib, corner) * 0x1p30;
+  if (const formats::Interval* lost = Assumed(request, "cache_fragmentation_share"); lost != nullptr) bytes *= 1 - At(*lost, corner);
+  if (bytes <= 0) {
+    return Unsupported(fmt::format("{:.1f} GiB of weights do not fit {} rank(s) of {} at memory_fraction {}; use more ranks or a smaller weight type",
+                                   weights * ranks / 0x1p30, ranks, gpu.name, usecase.platform.memory_fraction));
+  }
+  serving::KvPool pool;
+  pool.pool_bytes = static_cast<int64_t>(bytes);
+  pool.block_tokens = static_cast<int32_t>(usecase.engine.policy.block_tokens.value_or(16));
+  for (const KvGrowth& growth : request.plan->Growth()) {
+    // A rank holds its share of the heads; latent caches and states of fewer heads than ranks are replicated.
+    const double share = std::max(1.0 / ranks, growth.heads > 0 ? 1.0 / static_cast<double>(growth.heads) : 1.0 / ranks);
+    pool.state_bytes += static_cast<int64_t>(std::ceil(growth.per_sequence_bytes * share));
+    if (growth.per_token_bytes > 0) {
+      pool.groups.push_back({.bytes_per_token = static_cast<int64_t>(std::ceil(growth.per_token_bytes * share)),
+                             .window_tokens = static_cast<int32_t>(std::max(growth.token_cap, 0.0))});
+    }
+  }
+  return pool;
+}
+
+serving::Policy PolicyOf(const formats::EnginePolicy& given) {
+  serving::Policy policy;
+  policy.max_batched_tokens = static_cast<int>(given.max_batched_tokens.value_or(policy.max_batched_tokens));
+  policy.max_sequences = static_cast<int>(given.max_sequences.value_or(policy.max_sequences));
+  policy.prefill = given.chunked_prefill.value_or(true) ? serving::PrefillMode::kChunked : serving::PrefillMode::kWhole;
+  return policy;
+}
+
+// Everything that one corner needs to simulate.
+struct Service {
+  serving::TimedSteps steps;
+  serving::KvPool pool;
+  serving::Policy policy;
+};
+
+// The profile and the step model of a request.
+struct Timing {
+  platform::Profile profile;
+  platform::StepModel model;
+};
+
+Result<Timing> TimingOf(const ServingRequest& request) {
+  Timing timing;
+  ASSAY_TRY(timing.profile, platform::LoadProfile(request.usecase->platform.profile_path.value_or(ProfileNameOf(*request.plan, *request.usecase))));
+  ASSAY_TRY(timing.model, StepModelOf(*request.plan, *request.usecase));
+  return timing;
+}
+
+Result<const platform::Gpu*> GpuOf(const ServingRequest& request) {
+  const std::string name = request.usecase->platform.gpu.value_or("cpu");
+  const platform::Gpu* gpu = platform::FindGpu(name);
+  if (gpu == nullptr) return Unsupported(fmt::format("no datasheet of '{}'; `assay platform list` names those known", name));
+  return gpu;
+}
+
+Result<platform::StepTimer> MakeTimer(const ServingRequest& request, Corner corner) {
+  ASSAY_TRY(const Timing timing, TimingOf(request));
+  return platform::StepTimer::Make(timing.profile, timing.model, DrawOf(request, timing.profile, timing.model, corner));
+}
+
+Result<Service> MakeService(const ServingRequest& request, Corner corner) {
+  ASSAY_TRY(const platform::Gpu* gpu, GpuOf(request));
+  ASSAY_TRY(platform::StepTimer timer, MakeTimer(request, corner));
+  ASSAY_TRY(serving::KvPool pool, PoolOf(request, *gpu, corner));
+  return Service{serving::TimedSteps(std::move(timer)), std::move(pool), PolicyOf(request.usecase->engine.policy)};
+}
+
+struct Latencies {
+  std::vector<double> ttft_ms, tpot_ms;  // ascending
+};
+
+Latencies LatenciesOf(const serving::Outcome& outcome) {
+  Latencies latencies;
+  for (const serving::RequestTimes& times : outcome.requests) {
+    if (!times.served()) continue;
+    latencies.ttft_ms.push_back(times.ttft_ms());
+    if (times.output_tokens > 1) latencies.tpot_ms.push_back(times.tpot_ms());
+  }
+  std::sort(latencies.ttft_ms.begin(), latencies.ttft_ms.end());
+  std::sort(latencies.tpot_ms.begin(), latencies.tpot_ms.end());
+  return latencies;
+}
+
+double Percentile(const std::vector<double>& sorted, double p) { return sorted.empty() ? 0 : stats::QuantileSorted(sorted, p); }
+
+bool Holds(const ServingRequest& request, Service& service, double rate, size_t replayed) {
+  const auto requests = request.traffic->At(rate, replayed);
+  const auto outcome = serving::Simulate(requests, service.policy, service.pool, service.steps);
+  if (!outcome.ok() || outcome->refused > 0) return false;
+  const Latencies latencies = LatenciesOf(*outcome);
+  const formats::Objective& objective = request.usecase->objective;
+  if (Percentile(latencies.ttft_ms, 0.95) > objective.ttft_ms_p95.value_or(kDefaultTtftLimitMs)) return false;
+  return !objective.tpot_ms_p95 || Percentile(latencies.tpot_ms, 0.95) <= *objective.tpot_ms_p95;
+}
+
+// The largest rate that holds, by doubling and halving; 0 if not even an idle service does.
+double MaxRate(const ServingRequest& request, Service& service, SearchEffort effort) {
+  constexpr double kIdleRate = 1e-3;
+  const auto holds = [&](double rate) { return Holds(request, service, rate, effort.requests); };
+  if (!holds(kIdleRate)) return 0;
+  double low = kIdleRate, high = 1;
+  while (high < 1e5 && holds(high)) low = high, high *= 2;
+  while (high / low > effort.bracket) {
+    const double middle = std::sqrt(low * high);
+    (holds(middle) ? low : high) = middle;
+  }
+  return low;
+}
+
+Quantity FromCorners(const std::array<double, 3>& values, std::string unit, std::string origin) {
+  const auto [low, high] = std::minmax({values[0], values[1], values[2]});
+  return {values[kLikely], low, high, std::move(unit), Basis::kSimulated, std::move(origin)};
+}
+
+void Refuse(ServingFacts& facts, const std::string& reason) {
+  facts.max_rate = Quantity::Refused("1/s", reason);
+  for (Quantity* q : {&facts.ttft_ms_p50, &facts.ttft_ms_p95, &facts.ttft_ms_p99, &facts.tpot_ms_p50, &facts.tpot_ms_p95, &facts.tpot_ms_p99, &facts.decode_step_ms}) {
+    *q = Quantity::Refused("ms", reason);
+  }
+  facts.kv_peak_bytes = Quantity::Refused("B", reason);
+  facts.preemptions = Quantity::Refused("preemptions", reason);
+  facts.batch_mean = Quantity::Refused("sequences", reason);
+  facts.attention_share_decode = facts.attention_share_prefill = Quantity::Refused("fraction", reason);
+}
+
+// Attention's share of a step with the interval that both ends of both parts allow.
+Quantity ShareOf(const std::array<platform::StepParts, 3>& parts, std::string origin) {
+  const auto share = [](double attention, double rest) { return attention / (attention + rest); };
+  const auto rest = [&](Corner corner) { return parts[corner].total_ms() - parts[corner].attention_ms; };
+  return {platform::AttentionShare(parts[kLikely]), share(parts[kOptimistic].attention_ms, rest(kPessimistic)),
+          share(parts[kPessimistic].attention_ms, rest(kOptimistic)), "fraction", Basis::kAssumed, std::move(origin)};
+}
+
+// Sampled points of (context, sequences running) over decoded tokens: where the traffic lies on the crossover map.
+std::vector<ServingFacts::Load> SampleLoad(const std::vector<serving::Request>& requests, const serving::Outcome& outcome) {
+  std::vector<std::pair<double, int>> changes;  // time, +1 or -1
+  for (const serving::RequestTimes& times : outcome.requests) {
+    if (!times.served()) continue;
+    changes.emplace_back(times.first_token_ms, 1);
+    changes.emplace_back(times.end_ms, -1);
+  }
+  std::sort(changes.begin(), changes.end());
+  std::vector<double> at, running;
+  double now = 0;
+  for (const auto& [time, change] : changes) {
+    now += change;
+    at.push_back(time);
+    running.push_back(now);
+  }
+  std::vector<ServingFacts::Load> load;
+  for (size_t i = 0; i < outcome.requests.size(); ++i) {
+    const serving::RequestTimes& times = outcome.requests[i];
+    if (!times.served() || times.output_tokens < 2) continue;
+    const int points = std::max(1, times.output_tokens / 32);
+    for (int p = 0; p < points; ++p) {
+      const double part = (p + 0.5) / points;
+      const double time = times.first_token_ms + part * (times.end_ms - times.first_token_ms);
+      const auto after = std::upper_bound(at.begin(), at.end(), time);
+      const double concurrency = after == at.begin() ? 1 : running[static_cast<size_t>(after - at.begin()) - 1];
+      load.push_back({requests[i].prompt_tokens + part * times.output_tokens, std::max(concurrency, 1.0)});
+    }
+  }
+  return load;
+}
+
+}  // namespace
+
+ServingFacts EvaluateServing(const ServingRequest& request) {
+  ServingFacts facts;
+  std::vector<Service> services;
+  for (const Corner corner : kCorners) {
+    auto service = MakeService(request, corner);
+    if (!service.ok()) {
+      Refuse(facts, service.error().message);
+      return facts;
+    }
+    services.push_back(std::move(service).value());
+  }
+  const std::string profile = ProfileNameOf(*request.plan, *request.usecase);
+  facts.rate_origin = fmt::format("kernel times of {}; {}; {}", profile, request.traffic->origin,
+                                  "interval: optimistic and pessimistic corner of kernel errors and assumed parts");
+
+  std::array<double, 3> max_rate{};
+  for (const Corner corner : kCorners) max_rate[corner] = MaxRate(request, services[corner], kThorough);
+  facts.max_rate = FromCorners(max_rate, "1/s", "largest rate at which the simulated p95 holds the objectives; " + facts.rate_origin);
+
+  // Sized for the pessimistic corner: whoever runs the service must hold the objective there too. If even an idle replica misses it,
+  // the likely corner, and the misses show.
+  const double planned = (request.planned_rate > 0 ? request.planned_rate : request.traffic->requests_per_second) * (1 + request.usecase->platform.spare_share);
+  const double sizing = facts.max_rate.low > 0 ? facts.max_rate.low : facts.max_rate.value;
+  facts.replicas = sizing > 0 ? std::max(1.0, std::ceil(planned / sizing)) : 1;
+  const double replica_rate = std::max(planned / (1 + request.usecase->platform.spare_share) / facts.replicas, 1e-3);
+
+  std::array<Latencies, 3> latencies;
+  std::array<double, 3> kv_peak{}, preemptions{}, batch{}, step_ms{};
+  std::array<platform::StepParts, 3> decode_parts, prefill_parts;
+  const TrafficShape shape = ShapeOf(*request.traffic);
+  const auto requests = request.traffic->At(replica_rate);
+  for (const Corner corner : kCorners) {
+    Service& service = services[corner];
+    const auto outcome = serving::Simulate(requests, service.policy, service.pool, service.steps);
+    if (!outcome.ok()) {
+      Refuse(facts, outcome.error().message);
+      return facts;
+    }
+    if (outcome->refused > 0) {
+      Refuse(facts, fmt::format("{} of {} requests do not fit the cache of a replica alone; more ranks or a smaller cache type would let them", outcome->refused, requests.size()));
+      return facts;
+    }
+    latencies[corner] = LatenciesOf(*outcome);
+    kv_peak[corner] = outcome->kv_peak_share * static_cast<double>(service.pool.pool_bytes);
+    preemptions[corner] = static_cast<double>(outcome->preemptions);
+    batch[corner] = outcome->ledger.steps > 0 ? static_cast<double>(outcome->ledger.decode_tokens) / static_cast<double>(outcome->ledger.steps) : 0;
+    if (corner == kLikely) {
+      facts.ttft_ms = latencies[corner].ttft_ms;
+      facts.tpot_ms = latencies[corner].tpot_ms;
+      facts.load = SampleLoad(requests, *outcome);
+    }
+  }
+  // One step at the likely batch, timed in every corner, so that the interval is of time and not of batch size.
+  const int sequences = std::max(1, static_cast<int>(std::lround(batch[kLikely])));
+  for (const Corner corner : kCorners) {
+    auto timer_or = MakeTimer(request, corner);
+    if (!timer_or.ok()) continue;  // it was made a moment ago for the same request
+    platform::StepTimer& timer = *timer_or;
+    decode_parts[corner] = timer.Step({}, sequences, shape.decode_context_mean);
+    const platform::PrefillChunk chunk{.prefix_tokens = 0, .tokens = shape.prompt_p50};
+    prefill_parts[corner] = timer.Step({&chunk, 1}, 0, 0);
+    step_ms[corner] = decode_parts[corner].total_ms();
+  }
+  const std::string at_rate = fmt::format("simulated at {:.4g} requests/s a replica, {:.0f} replica(s); {}", replica_rate, facts.replicas, facts.rate_origin);
+  const auto percentile = [&](auto&& list, double p) {
+    std::array<double, 3> values{};
+    for (const Corner corner : kCorners) values[corner] = Percentile(list(latencies[corner]), p);
+    return FromCorners(values, "ms", at_rate);
+  };
+  const auto ttft = [](const Latencies& l) -> const std::vector<double>& { return l.ttft_ms; };
+  const auto tpot = [](const Latencies& l) -> const std::vector<double>& { return l.tpot_ms; };
+  facts.ttft_ms_p50 = percentile(ttft, 0.50), facts.ttft_ms_p95 = percentile(ttft, 0.95), facts.ttft_ms_p99 = percentile(ttft, 0.99);
+  facts.tpot_ms_p50 = percentile(tpot, 0.50), facts.tpot_ms_p95 = percentile(tpot, 0.95), facts.tpot_ms_p99 = percentile(tpot, 0.99);
+  facts.kv_peak_bytes = FromCorners(kv_peak, "B", at_rate);
+  facts.preemptions = FromCorners(preemptions, "preemptions", at_rate);
+  facts.batch_mean = FromCorners(batch, "sequences", at_rate);
+  const std::string step_origin = fmt::format("one step of {} sequences at {:.0f} tokens of context; {}; norms, sampling and host time are assumed ranges", sequences,
+                                              shape.decode_context_mean, profile);
+  facts.decode_step_ms = FromCorners(step_ms, "ms", step_origin);
+  facts.decode_step_ms.basis = Basis::kAssumed;
+  facts.attention_share_decode = ShareOf(decode_parts, step_origin);
+  facts.attention_share_prefill = ShareOf(prefill_parts, fmt::format("one step that prefills a prompt of {:.0f} tokens; {}; norms and host time are assumed ranges", shape.prompt_p50, profile));
+  return facts;
+}
+
+Quantity QuickMaxRate(const ServingRequest& request) {
+  std::array<double, 3> rates{};
+  for (const Corner corner : kCorners) {
+    auto service = MakeService(request, corner);
+    if (!service.ok()) return Quantity::Refused("1/s", service.error().message);
+    rates[corner] = MaxRate(request, *service, kQuick);
+  }
+  return FromCorners(rates, "1/s", "a short search for flips");
+}
+
+Result<DecodeStepModel> DecodeStepModel::Make(const ServingRequest& request) {
+  ASSAY_TRY(const Timing timing, TimingOf(request));
+  std::vector<platform::StepTimer> timers;
+  for (const Corner corner : kCorners) {
+    platform::StepDraw draw = DrawOf(request, timing.profile, timing.model, kLikely);
+    draw.attention_factor = DrawOf(request, timing.profile, timing.model, corner).attention_factor;
+    ASSAY_TRY(platform::StepTimer timer, platform::StepTimer::Make(timing.profile, timing.model, draw));
+    timers.push_back(std::move(timer));
+  }
+  ASSAY_TRY(const platform::Gpu* gpu, GpuOf(request));
+  ASSAY_TRY(serving::KvPool pool, PoolOf(request, *gpu, kLikely));
+  return DecodeStepModel(std::move(timers[0]), std::move(timers[1]), std::move(timers[2]), std::move(pool));
+}
+
+Quantity DecodeStepModel::At(double context_tokens, int sequences) {
+  const int64_t bytes = pool_.BytesFor(static_cast<int64_t>(context_tokens));
+  if (bytes * sequences > pool_.pool_bytes) return Quantity::Refused("ms", "the caches do not fit the memory");
+  const std::array<double, 3> ms = {low_.Step({}, sequences, context_tokens).total_ms(), likely_.Step({}, sequences, context_tokens).total_ms(),
+                                    high_.Step({}, sequences, context_tokens).total_ms()};
+  return FromCorners(ms, "ms", "kernel-time profile; assumed parts at their likely values");
+}
+
+}  // namespace assay

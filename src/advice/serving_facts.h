@@ -1,0 +1,67 @@
+// ServingFacts: what a candidate's service does under the traffic, by simulation at three points of what is uncertain (optimistic corner,
+// likely values, pessimistic corner), so that every number carries an interval.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "advice/candidate_plan.h"
+#include "advice/traffic.h"
+#include "core/quantity.h"
+
+namespace assay {
+
+// Ranges that replace the use case's own, by name ("host_us_per_step"); a fixed value has equal ends.
+using AssumeOverrides = std::map<std::string, formats::Interval, std::less<>>;
+
+struct ServingRequest {
+  const formats::UseCase* usecase = nullptr;
+  const CandidatePlan* plan = nullptr;
+  const Traffic* traffic = nullptr;
+  AssumeOverrides assume;
+  double planned_rate = 0;  // a replica's rate is chosen so that this, with spare, is carried; 0: the traffic's own
+};
+
+struct ServingFacts {
+  Quantity max_rate;  // of one replica, within the objectives; all below refused with the same reason where no time is known
+  Quantity ttft_ms_p50, ttft_ms_p95, ttft_ms_p99;
+  Quantity tpot_ms_p50, tpot_ms_p95, tpot_ms_p99;
+  Quantity kv_peak_bytes;
+  Quantity preemptions;        // in the simulated window
+  Quantity batch_mean;         // sequences decoded together
+  Quantity decode_step_ms;     // at the mean batch and the mean decode context
+  Quantity attention_share_decode;   // of that step
+  Quantity attention_share_prefill;  // of a step that prefills one median prompt
+  double replicas = 0;
+  std::string rate_origin;
+
+  // Of the likely draw, for pictures.
+  std::vector<double> ttft_ms, tpot_ms;
+  struct Load {
+    double context_tokens, concurrency;
+  };
+  std::vector<Load> load;  // sampled over decoded tokens: context of the token, sequences running with it
+};
+
+// The rate limit of one replica and its latencies at the planned rate. Where no time is known every quantity is refused with the reason.
+ServingFacts EvaluateServing(const ServingRequest& request);
+
+// The rate limit alone, from a shorter replay: what the search for flips asks many times and then confirms with EvaluateServing.
+Quantity QuickMaxRate(const ServingRequest& request);
+
+// One decode step's time at (context, sequences), kernels at the ends of their intervals and assumed parts at their likely values, because
+// those are common to all candidates. Empty interval (refused) where the candidate has no time or the cache does not fit.
+class DecodeStepModel {
+ public:
+  static Result<DecodeStepModel> Make(const ServingRequest& request);
+  [[nodiscard]] Quantity At(double context_tokens, int sequences);
+
+ private:
+  DecodeStepModel(platform::StepTimer low, platform::StepTimer likely, platform::StepTimer high, serving::KvPool pool)
+      : low_(std::move(low)), likely_(std::move(likely)), high_(std::move(high)), pool_(std::move(pool)) {}
+  platform::StepTimer low_, likely_, high_;
+  serving::KvPool pool_;
+};
+
+}  // namespace assay

@@ -1,0 +1,91 @@
+// `assay audit USECASE.toml`: the main job. Text (or JSON) on stdout, progress on stderr, report.html beside the caller.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+
+#include "advice/audit_run.h"
+#include "cli/command.h"
+#include "fmt/format.h"
+#include "report/audit_json.h"
+#include "report/html.h"
+#include "report/terminal.h"
+
+namespace assay::cli {
+namespace {
+
+struct AuditArguments {
+  std::string usecase;
+  std::string trace;
+  std::vector<std::string> settings;
+  std::string report = "report.html";
+  bool no_measure = false;
+  bool no_flips = false;
+  bool fresh = false;
+  double measure_seconds = 20;
+};
+
+// The command that repeats this audit, without what only concerns where its answers go.
+std::string CommandLine(const AuditArguments& arguments, const Common& common) {
+  std::string command = "assay audit " + arguments.usecase;
+  if (!arguments.trace.empty()) command += " --trace " + arguments.trace;
+  for (const std::string& setting : arguments.settings) command += " --set " + setting;
+  if (arguments.no_measure) command += " --no-measure";
+  return command + fmt::format(" --seed {}", common.seed);
+}
+
+Status WriteReport(const std::string& path, const std::string& html) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << html;
+  file.close();
+  if (!file) return EnvironmentError(fmt::format("{}: cannot be written; choose another place with --report PATH. What was measured is stored", path));
+  return Ok();
+}
+
+int Run(const AuditArguments& arguments, const Common& common) {
+  auto store = Store::Open({.path = common.db_path});
+  if (!store.ok()) return Fail(store.error());
+  AuditRequest request;
+  request.usecase_path = arguments.usecase;
+  if (!arguments.trace.empty()) request.trace_path = arguments.trace;
+  request.settings = arguments.settings;
+  request.seed = common.seed;
+  request.effort = arguments.no_measure ? AuditRequest::Effort::kNoMeasurements : AuditRequest::Effort::kFull;
+  request.measure_seconds = arguments.measure_seconds;
+  request.resume = !arguments.fresh;
+  request.quiet = common.quiet;
+  request.search_flips = !arguments.no_flips;
+  request.command = CommandLine(arguments, common);
+  request.version = ASSAY_VERSION;
+  const auto outcome = RunAudit(*store, request);
+  if (!outcome.ok()) return Fail(outcome.error());
+  if (outcome->stopped) {
+    std::fprintf(stderr, "assay: %s\n", outcome->stop_message.c_str());
+    return kUnfitEnvironment;
+  }
+  const AuditResult& audit = outcome->audit;
+  if (common.json) fmt::print("{}\n", AuditJson(audit, true));
+  else fmt::print("{}", AuditText(audit, ColourOfStdout(), 110));
+  std::fflush(stdout);
+  if (const Status written = WriteReport(arguments.report, AuditHtml(audit)); !written.ok()) return Fail(written.error());
+  if (!common.json) fmt::print("Report     {}\nExplain    assay explain {}.max_rate_per_second   (any number: scope.metric)\n", arguments.report, audit.advice.letter);
+  const Assessment& baseline = audit.advice.assessments[0];
+  return baseline.standing == Standing::kInfeasible ? kDoesNotHold : kFine;
+}
+
+}  // namespace
+
+void Register_audit(CLI::App& app, const Common& common, int& exit_code) {
+  auto arguments = std::make_shared<AuditArguments>();
+  app.add_option("USECASE", arguments->usecase, "the use case, a TOML file")->required();
+  app.add_option("--trace", arguments->trace, "replace the traffic by a trace: Azure CSV, Mooncake JSONL, or arrival_s,prompt_tokens,output_tokens");
+  app.add_option("--set", arguments->settings, "change a condition: rate_factor=2, prompt_length_factor=4, price_factor=2, assume.NAME=low:high")->take_all();
+  app.add_option("--report", arguments->report, "where the HTML page goes")->capture_default_str();
+  app.add_option("--measure-seconds", arguments->measure_seconds, "time for the kernels measured on this machine")->check(CLI::Range(1.0, 3600.0))->capture_default_str();
+  app.add_flag("--no-measure", arguments->no_measure, "arithmetic, simulation, claims and advice only; nothing is timed here");
+  app.add_flag("--no-flips", arguments->no_flips, "do not search for what would flip the advice");
+  app.add_flag("--fresh", arguments->fresh, "do not continue an interrupted audit of the same use case");
+  app.callback([&common, &exit_code, arguments] { exit_code = Run(*arguments, common); });
+}
+
+}  // namespace assay::cli
