@@ -1,0 +1,16 @@
+// Claims and verdicts as JSON, for `--json` and for the report.
+#pragma once
+
+#include <string>
+
+#include "claims/claim.h"
+#include "claims/verdict.h"
+#include "nlohmann/json_fwd.hpp"
+
+namespace assay {
+
+nlohmann::ordered_json ToJson(const Claim& claim);
+nlohmann::ordered_json ToJson(const Verdict& verdict);
+nlohmann::ordered_json ToJson(const ClaimVerdict& verdict);
+
+}  // namespace assay
