@@ -13,8 +13,9 @@ namespace assay::cli {
 
 void Register_doctor(CLI::App& app, const Common& common, int& exit_code) {
   app.callback([&common, &exit_code] {
-    if (!common.quiet && isatty(STDERR_FILENO) != 0) std::fprintf(stderr, "measuring ceilings and noise, about two seconds ...\n");
-    const Result<machine::DoctorReport> report = machine::RunDoctor({.seed = common.seed, .stop = {}});
+    if (!common.quiet && isatty(STDERR_FILENO) != 0)
+      std::fprintf(stderr, "measuring ceilings and noise, about two seconds ...\n");
+    const Result<machine::DoctorReport> report = machine::RunDoctor({.seed = common.seed});
     if (!report.ok()) {
       exit_code = Fail(report.error());
       return;

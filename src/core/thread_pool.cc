@@ -16,8 +16,8 @@ void Pause() {
 #endif
 }
 
-// About 50 to 100 us on current x86 (a pause takes 40 to 140 cycles): longer than the gap between two layers' kernels, shorter than
-// a time slice.
+// About 50 to 100 us on current x86 (a pause takes 40 to 140 cycles): longer than the gap between two layers' kernels,
+// shorter than a time slice.
 constexpr int kSpinsBeforeSleep = 2000;
 constexpr int kSpinsBeforeYield = 2000;
 
@@ -34,7 +34,8 @@ void PinTo(pthread_t thread, int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(static_cast<size_t>(cpu), &set);
-  pthread_setaffinity_np(thread, sizeof(set), &set);  // a refusal leaves the thread where it may run: slower, never wrong
+  pthread_setaffinity_np(thread, sizeof(set),
+                         &set);  // a refusal leaves the thread where it may run: slower, never wrong
 }
 
 }  // namespace
@@ -87,7 +88,8 @@ ThreadPool::ThreadPool(Options options) {
   // Spinning on more threads than cores would steal the core from the thread that is waited for.
   spins_ = static_cast<size_t>(options.workers) <= cpus.size() ? kSpinsBeforeSleep : 0;
   threads_.reserve(static_cast<size_t>(options.workers - 1));
-  for (int worker = 1; worker < options.workers; ++worker) threads_.emplace_back([this, worker] { WorkerLoop(worker); });
+  for (int worker = 1; worker < options.workers; ++worker)
+    threads_.emplace_back([this, worker] { WorkerLoop(worker); });
   if (options.pinning == Pinning::kOneCpuEach) {
     saved_affinity_ = std::make_unique<SavedAffinity>();
     saved_affinity_->thread = pthread_self();

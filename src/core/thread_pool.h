@@ -1,6 +1,6 @@
-// ThreadPool: a fixed set of workers for kernels and for the paired runner. The partition is static and a call allocates nothing, so
-// that a result never depends on timing; workers spin before they sleep, because a wake-up through the kernel (tens of
-// microseconds) costs more than a whole decode step over a short context.
+// ThreadPool: a fixed set of workers for kernels and for the paired runner. The partition is static and a call
+// allocates nothing, so that a result never depends on timing; workers spin before they sleep, because a wake-up
+// through the kernel (tens of microseconds) costs more than a whole decode step over a short context.
 #pragma once
 
 #include <atomic>
@@ -17,14 +17,16 @@ namespace assay {
 // Processors this process may run on (sched_getaffinity), ascending; never empty.
 std::vector<int> AllowedCpus();
 
-// Work item range of `worker` when `count` items are split evenly and in order over `workers`: the first count % workers get one more.
+// Work item range of `worker` when `count` items are split evenly and in order over `workers`: the first count %
+// workers get one more.
 struct ItemRange {
   size_t begin = 0;
   size_t end = 0;
 };
 ItemRange StaticRange(size_t count, int workers, int worker);
 
-// A barrier of a fixed number of threads for phases inside one parallel call: it spins, and yields when it spun for long.
+// A barrier of a fixed number of threads for phases inside one parallel call: it spins, and yields when it spun for
+// long.
 class SpinBarrier {
  public:
   explicit SpinBarrier(int threads) : threads_(threads) {}
@@ -40,7 +42,7 @@ class ThreadPool {
  public:
   enum class Pinning { kNone, kOneCpuEach };
   struct Options {
-    int workers = 1;  // the calling thread is worker 0, so workers - 1 threads are started; at least 1
+    int workers = 1;                   // the calling thread is worker 0, so workers - 1 threads are started; at least 1
     Pinning pinning = Pinning::kNone;  // kOneCpuEach also pins the constructing thread, until the pool is destroyed
   };
 
@@ -52,9 +54,10 @@ class ThreadPool {
 
   [[nodiscard]] int workers() const { return static_cast<int>(threads_.size()) + 1; }
 
-  // fn(begin, end, worker) once per worker that has items, StaticRange each; returns when all are done, and what they wrote is visible
-  // to the caller. Results are independent of the number of workers when item i is computed from i alone: fix the items (a page, a
-  // head, 2,048 keys) before the split, never derive them from workers(). Calls do not nest, and fn does not throw.
+  // fn(begin, end, worker) once per worker that has items, StaticRange each; returns when all are done, and what they
+  // wrote is visible to the caller. Results are independent of the number of workers when item i is computed from i
+  // alone: fix the items (a page, a head, 2,048 keys) before the split, never derive them from workers(). Calls do not
+  // nest, and fn does not throw.
   template <class Function>
   void ParallelFor(size_t count, Function&& fn) {
     const int all = workers();

@@ -1,4 +1,5 @@
-// The pool: every item once, results that do not depend on the number of workers, phases that do not overlap, no allocation per call.
+// The pool: every item once, results that do not depend on the number of workers, phases that do not overlap, no
+// allocation per call.
 #include "core/thread_pool.h"
 
 #include <algorithm>
@@ -22,8 +23,12 @@ std::atomic<long> allocations{0};
   if (void* pointer = std::malloc(bytes == 0 ? 1 : bytes)) return pointer;
   std::abort();
 }
-[[gnu::noinline]] void operator delete(void* pointer) noexcept { std::free(pointer); }
-[[gnu::noinline]] void operator delete(void* pointer, size_t) noexcept { std::free(pointer); }
+[[gnu::noinline]] void operator delete(void* pointer) noexcept {
+  std::free(pointer);
+}
+[[gnu::noinline]] void operator delete(void* pointer, size_t) noexcept {
+  std::free(pointer);
+}
 #endif
 
 namespace assay {
@@ -55,7 +60,8 @@ TEST(ThreadPool, EveryItemRunsExactlyOnceInEachOfManyCalls) {
     std::vector<int> runs(101);
     for (int call = 0; call < 300; ++call)
       pool.ParallelFor(runs.size(), [&](size_t begin, size_t end, int) {
-        for (size_t i = begin; i < end; ++i) ++runs[i];  // plain ints: a lost or doubled item shows, and TSan watches the hand-over
+        for (size_t i = begin; i < end; ++i)
+          ++runs[i];  // plain ints: a lost or doubled item shows, and TSan watches the hand-over
       });
     EXPECT_EQ(std::count(runs.begin(), runs.end(), 300), 101);
   }

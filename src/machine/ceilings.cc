@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 
+#include "machine/bursts.h"
 #include "machine/ceiling_kernels.h"
 #include "machine/clock.h"
 #include "machine/huge_buffer.h"
@@ -20,7 +21,9 @@ constexpr size_t kChunkUnit = 4096;  // chunks are whole pages, hence multiples 
 constexpr std::string_view kNames[kCeilingKinds] = {"fp32",    "bf16",     "int8",      "l2_read",   "l2_write",
                                                     "l3_read", "l3_write", "dram_read", "dram_write"};
 
-bool IsFlops(CeilingKind kind) { return kind <= CeilingKind::kInt8; }
+bool IsFlops(CeilingKind kind) {
+  return kind <= CeilingKind::kInt8;
+}
 bool IsWrite(CeilingKind kind) {
   return kind == CeilingKind::kL2Write || kind == CeilingKind::kL3Write || kind == CeilingKind::kDramWrite;
 }
@@ -41,50 +44,15 @@ struct Walk {
   size_t cursor = 0;
 };
 
-// Passes are repeated, each twice as long as the one before, until all workers were caught running together: on a busy host the
-// scheduler seldom runs them at once, and what they did one after the other is no ceiling.
+// Passes are repeated, each twice as long as the one before, until all workers were caught running together: on a busy
+// host the scheduler seldom runs them at once, and what they did one after the other is no ceiling.
 constexpr int kMostPasses = 7;
-
-struct Burst {
-  int64_t start_ns = 0;
-  int64_t end_ns = 0;
-  [[nodiscard]] int64_t duration() const { return end_ns - start_ns; }
-};
-
-// One per worker, each on lines of its own.
-struct alignas(128) WorkerLog {
-  std::vector<Burst> bursts;
-  float sink = 0;  // keeps results of the loops alive
-};
-
-int64_t Shortest(const std::vector<WorkerLog>& logs) {
-  int64_t shortest = std::numeric_limits<int64_t>::max();
-  for (const WorkerLog& log : logs)
-    for (const Burst& burst : log.bursts) shortest = std::min(shortest, std::max<int64_t>(1, burst.duration()));
-  return shortest;
-}
-
-// Bursts' worth of work per second that all workers did within the time of one burst of one of them; NaN if some worker was not running
-// nine tenths of that time. A burst of more than `longest_ns` was interrupted and does not count as running.
-double RateWithin(const Burst& window, const std::vector<WorkerLog>& logs, int64_t longest_ns) {
-  const auto length = static_cast<double>(window.duration());
-  double bursts = 0;
-  for (const WorkerLog& log : logs) {
-    double covered = 0;
-    for (const Burst& burst : log.bursts) {
-      const int64_t overlap = std::min(window.end_ns, burst.end_ns) - std::max(window.start_ns, burst.start_ns);
-      if (overlap <= 0 || burst.duration() > longest_ns) continue;
-      covered += static_cast<double>(overlap);
-      bursts += static_cast<double>(overlap) / static_cast<double>(burst.duration());
-    }
-    if (covered < 0.9 * length) return kNan;
-  }
-  return bursts / length * 1e9;
-}
 
 }  // namespace
 
-std::string_view NameOf(CeilingKind kind) { return kNames[static_cast<size_t>(kind)]; }
+std::string_view NameOf(CeilingKind kind) {
+  return kNames[static_cast<size_t>(kind)];
+}
 
 std::string_view UnitOf(CeilingKind kind) {
   if (kind == CeilingKind::kInt8) return "OP/s";
@@ -97,7 +65,9 @@ std::vector<CeilingKind> AllCeilings() {
   return kinds;
 }
 
-CeilingSample::CeilingSample() { rate.fill(kNan); }
+CeilingSample::CeilingSample() {
+  rate.fill(kNan);
+}
 
 std::vector<std::string> RunnableBackends(const Fingerprint& fingerprint) {
   std::vector<std::string> backends = {"generic"};
@@ -136,13 +106,18 @@ struct Ceilings::State {
     Walk& walk = item.walks[static_cast<size_t>(worker)];
     char* chunk = walk.data + walk.cursor;
     walk.cursor = walk.cursor + 2 * item.chunk_bytes > walk.bytes ? 0 : walk.cursor + item.chunk_bytes;
-    // Turn about: whether software prefetch helps differs from one CPU to the next, and the better of the two is the ceiling.
+    // Turn about: whether software prefetch helps differs from one CPU to the next, and the better of the two is the
+    // ceiling.
     const bool prefetch = item.kind != CeilingKind::kL2Read && burst % 2 == 1;
     time.start_ns = NowNs();
-    if (item.kind == CeilingKind::kDramWrite) kernels.write_streaming(chunk, item.chunk_bytes);
-    else if (IsWrite(item.kind)) kernels.write(chunk, item.chunk_bytes);
-    else if (prefetch) log.sink += static_cast<float>(kernels.read_prefetched(chunk, item.chunk_bytes));
-    else log.sink += static_cast<float>(kernels.read(chunk, item.chunk_bytes));
+    if (item.kind == CeilingKind::kDramWrite)
+      kernels.write_streaming(chunk, item.chunk_bytes);
+    else if (IsWrite(item.kind))
+      kernels.write(chunk, item.chunk_bytes);
+    else if (prefetch)
+      log.sink += static_cast<float>(kernels.read_prefetched(chunk, item.chunk_bytes));
+    else
+      log.sink += static_cast<float>(kernels.read(chunk, item.chunk_bytes));
     time.end_ns = NowNs();
     log.bursts.push_back(time);
   }
@@ -161,13 +136,12 @@ struct Ceilings::State {
   // Bursts per second of all workers together, the best; NaN if they never ran together.
   double BestRate(Prepared& item) {
     const bool flops = IsFlops(item.kind);
-    double duration_us = flops ? options.flop_bursts * options.flop_burst_us : options.memory_bursts * options.memory_burst_us;
+    double duration_us =
+        flops ? options.flop_bursts * options.flop_burst_us : options.memory_bursts * options.memory_burst_us;
     double best = kNan;
     for (int pass = 0; pass < kMostPasses && std::isnan(best); ++pass, duration_us *= 2) {
       RunPass(item, duration_us);
-      const int64_t longest_ns = 3 * Shortest(logs);
-      for (const WorkerLog& log : logs)
-        for (const Burst& window : log.bursts) best = std::fmax(best, RateWithin(window, logs, longest_ns));
+      best = BestRateTogether(logs);
     }
     return best;
   }
@@ -175,7 +149,7 @@ struct Ceilings::State {
   // Seconds of one worker's burst, the shortest.
   double ShortestBurst(Prepared& item, double duration_us) {
     RunPass(item, duration_us);
-    return 1e-9 * static_cast<double>(Shortest(logs));
+    return 1e-9 * static_cast<double>(ShortestNs(logs));
   }
 
   [[nodiscard]] double WorkPerBurst(const Prepared& item) const {
@@ -183,7 +157,8 @@ struct Ceilings::State {
                               : static_cast<double>(item.chunk_bytes);
   }
 
-  // Gives every worker `bytes` of its own, touched by that worker first, so that on a NUMA machine they are local to it.
+  // Gives every worker `bytes` of its own, touched by that worker first, so that on a NUMA machine they are local to
+  // it.
   bool MakeWalks(Prepared& item, size_t bytes) {
     const size_t first = buffers.size();
     for (int worker = 0; worker < pool->workers(); ++worker) {
@@ -238,9 +213,11 @@ WorkingSets SizeWorkingSets(const Fingerprint& fingerprint, int threads) {
   const int64_t wanted = std::max(4 * last_level, int64_t{64} << 20);
   sets.dram = std::min(wanted, most) / threads;
   if (sets.dram * threads < 2 * last_level)
-    sets.dram_refusal = fmt::format("needs {} MiB free to step past the caches; {} MiB are usable", (4 * 2 * last_level) >> 20,
-                                    fingerprint.usable_memory_bytes() >> 20);
-  const auto whole = [](int64_t bytes) { return bytes / static_cast<int64_t>(kChunkUnit) * static_cast<int64_t>(kChunkUnit); };
+    sets.dram_refusal = fmt::format("needs {} MiB free to step past the caches; {} MiB are usable",
+                                    (4 * 2 * last_level) >> 20, fingerprint.usable_memory_bytes() >> 20);
+  const auto whole = [](int64_t bytes) {
+    return bytes / static_cast<int64_t>(kChunkUnit) * static_cast<int64_t>(kChunkUnit);
+  };
   sets.l2 = whole(sets.l2);
   sets.l3 = whole(sets.l3);
   sets.dram = whole(sets.dram);
@@ -254,18 +231,20 @@ FlopLoop LoopOf(CeilingKind kind, const CeilingKernels& kernels, CeilingInfo& in
     info.instruction = loop.instruction;
     return loop;
   }
-  info.instruction = fmt::format("{}: {} has no {} instruction, values are widened to fp32", kernels.fp32.instruction, kernels.backend,
-                                 NameOf(kind));
+  info.instruction = fmt::format("{}: {} has no {} instruction, values are widened to fp32", kernels.fp32.instruction,
+                                 kernels.backend, NameOf(kind));
   return kernels.fp32;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Ceilings>> Ceilings::Make(const Fingerprint& fingerprint, ThreadPool& pool, CeilingOptions options) {
+Result<std::unique_ptr<Ceilings>> Ceilings::Make(const Fingerprint& fingerprint, ThreadPool& pool,
+                                                 CeilingOptions options) {
   if (options.backend.empty()) options.backend = fingerprint.best_backend;
   const std::vector<std::string> backends = RunnableBackends(fingerprint);
   if (std::find(backends.begin(), backends.end(), options.backend) == backends.end())
-    return Unsupported(fmt::format("backend '{}' does not run here; these do: {}", options.backend, fmt::join(backends, ", ")));
+    return Unsupported(
+        fmt::format("backend '{}' does not run here; these do: {}", options.backend, fmt::join(backends, ", ")));
 
   auto state = std::make_unique<State>();
   state->pool = &pool;
@@ -295,8 +274,10 @@ Result<std::unique_ptr<Ceilings>> Ceilings::Make(const Fingerprint& fingerprint,
       if (info.refusal.empty()) {
         std::vector<Walk>& walks = shared[level];
         if (walks.empty()) {
-          if (!state->MakeWalks(item, static_cast<size_t>(info.working_set_bytes))) info.refusal = "memory could not be allocated";
-          else walks = item.walks;
+          if (!state->MakeWalks(item, static_cast<size_t>(info.working_set_bytes)))
+            info.refusal = "memory could not be allocated";
+          else
+            walks = item.walks;
         } else {
           item.walks = walks;
         }
@@ -318,7 +299,9 @@ CeilingSample Ceilings::Measure() {
   return sample;
 }
 
-const std::vector<CeilingInfo>& Ceilings::infos() const { return state_->infos; }
+const std::vector<CeilingInfo>& Ceilings::infos() const {
+  return state_->infos;
+}
 
 const CeilingInfo& Ceilings::info(CeilingKind kind) const {
   for (const CeilingInfo& info : state_->infos)
@@ -326,7 +309,11 @@ const CeilingInfo& Ceilings::info(CeilingKind kind) const {
   ASSAY_CHECK(false, "this ceiling was not asked for");
 }
 
-std::string_view Ceilings::backend() const { return state_->kernels.backend; }
-int Ceilings::threads() const { return state_->pool->workers(); }
+std::string_view Ceilings::backend() const {
+  return state_->kernels.backend;
+}
+int Ceilings::threads() const {
+  return state_->pool->workers();
+}
 
 }  // namespace assay::machine

@@ -1,5 +1,6 @@
-// Ceilings: the most this machine gave just now, in arithmetic and in bandwidth, as the best of short bursts. They move with the host, so
-// they are measured inside every round that a kernel is timed in, by the same threads, and stored beside its time; none is ever typed.
+// Ceilings: the most this machine gave just now, in arithmetic and in bandwidth, as the best of short bursts. They move
+// with the host, so they are measured inside every round that a kernel is timed in, by the same threads, and stored
+// beside its time; none is ever typed.
 #pragma once
 
 #include <array>
@@ -31,8 +32,8 @@ std::string_view NameOf(CeilingKind kind);  // "fp32", "dram_read", ...
 std::string_view UnitOf(CeilingKind kind);  // "FLOP/s", "OP/s" (int8) or "B/s"
 std::vector<CeilingKind> AllCeilings();
 
-// One measurement of all kinds asked for, in units per second and of all threads together; NaN where not measured, or where the machine was
-// too busy to run all threads at once.
+// One measurement of all kinds asked for, in units per second and of all threads together; NaN where not measured, or
+// where the machine was too busy to run all threads at once.
 struct CeilingSample {
   std::array<double, kCeilingKinds> rate;
   CeilingSample();
@@ -43,15 +44,16 @@ struct CeilingSample {
 // What a kind means on this machine.
 struct CeilingInfo {
   CeilingKind kind{};
-  std::string instruction;          // what ran: "vpdpbusd (64 x int8)"; for bf16 without such an instruction, the fp32 one and why
-  int64_t working_set_bytes = 0;    // per thread, of bandwidths
-  std::string refusal;              // why there is no number; empty if there is one
+  std::string
+      instruction;  // what ran: "vpdpbusd (64 x int8)"; for bf16 without such an instruction, the fp32 one and why
+  int64_t working_set_bytes = 0;  // per thread, of bandwidths
+  std::string refusal;            // why there is no number; empty if there is one
 };
 
 struct CeilingOptions {
   std::vector<CeilingKind> kinds = AllCeilings();
-  std::string backend;              // "avx512", "avx2", "generic"; empty: the fastest that runs here
-  int flop_bursts = 12;             // per worker, kind and round
+  std::string backend = {};  // "avx512", "avx2", "generic"; empty: the fastest that runs here
+  int flop_bursts = 12;      // per worker, kind and round
   double flop_burst_us = 20;
   int memory_bursts = 8;
   double memory_burst_us = 60;
@@ -59,13 +61,15 @@ struct CeilingOptions {
 
 class Ceilings {
  public:
-  // Allocates the working sets (DRAM: four times the last-level caches within reach, at most a quarter of the free memory), has each worker
-  // touch its part, and finds how many iterations fill a burst. The pool outlives this object and is idle whenever Measure is called.
-  static Result<std::unique_ptr<Ceilings>> Make(const Fingerprint& fingerprint, ThreadPool& pool, CeilingOptions options);
+  // Allocates the working sets (DRAM: four times the last-level caches within reach, at most a quarter of the free
+  // memory), has each worker touch its part, and finds how many iterations fill a burst. The pool outlives this object
+  // and is idle whenever Measure is called.
+  static Result<std::unique_ptr<Ceilings>> Make(const Fingerprint& fingerprint, ThreadPool& pool,
+                                                CeilingOptions options);
   ~Ceilings();
 
-  // A few milliseconds for all kinds, some tens on a busy machine. The rate is the work of all workers within the time of one burst of one of
-  // them, and the best such burst counts; one in which some worker was not running does not.
+  // A few milliseconds for all kinds, some tens on a busy machine. The rate is the work of all workers within the time
+  // of one burst of one of them, and the best such burst counts; one in which some worker was not running does not.
   CeilingSample Measure();
 
   [[nodiscard]] const std::vector<CeilingInfo>& infos() const;

@@ -7,8 +7,8 @@
 namespace assay::machine::avx2 {
 namespace {
 
-// 12 chains: 4 cycles of latency x 2 ports need 8 in flight; more than 12 would spill with 16 registers. They start apart and
-// converge, so that no compiler merges them and no value overflows or turns denormal.
+// 12 chains: 4 cycles of latency x 2 ports need 8 in flight; more than 12 would spill with 16 registers. They start
+// apart and converge, so that no compiler merges them and no value overflows or turns denormal.
 float Fp32(long iterations) noexcept {
   const __m256 a = _mm256_set1_ps(0.75f);
   const __m256 b = _mm256_set1_ps(1.0f);

@@ -1,5 +1,6 @@
-// Ceilings of the AVX-512 backend, with VNNI and BF16 where the CPU has them. Compiled with its own flags; see ceiling_kernels.h for what
-// it may include. Only Int8Vnni and Bf16 use more than AVX512F and AVX512BW, and only those are held back by the caller's features.
+// Ceilings of the AVX-512 backend, with VNNI and BF16 where the CPU has them. Compiled with its own flags; see
+// ceiling_kernels.h for what it may include. Only Int8Vnni and Bf16 use more than AVX512F and AVX512BW, and only those
+// are held back by the caller's features.
 #include "machine/ceiling_kernels.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VNNI__) && defined(__AVX512BF16__)

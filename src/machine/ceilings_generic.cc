@@ -7,10 +7,12 @@ namespace {
 typedef float Floats __attribute__((vector_size(16)));
 typedef unsigned Words __attribute__((vector_size(16)));
 
-Floats Splat(float value) { return Floats{value, value, value, value}; }
+Floats Splat(float value) {
+  return Floats{value, value, value, value};
+}
 
-// 12 independent chains cover 4 cycles of latency on 2 ports with room to spare. They start apart, or a compiler may see that they are
-// one chain; they converge to 4, so that no value overflows or turns denormal.
+// 12 independent chains cover 4 cycles of latency on 2 ports with room to spare. They start apart, or a compiler may
+// see that they are one chain; they converge to 4, so that no value overflows or turns denormal.
 float Fp32(long iterations) noexcept {
   Floats acc0 = Splat(0), acc1 = Splat(1), acc2 = Splat(2), acc3 = Splat(3), acc4 = Splat(5), acc5 = Splat(6);
   Floats acc6 = Splat(7), acc7 = Splat(8), acc8 = Splat(9), acc9 = Splat(10), acc10 = Splat(11), acc11 = Splat(12);

@@ -14,8 +14,12 @@ inline int64_t ReadClockNs(clockid_t clock) {
 }
 
 // Wall time; monotonic, read through the vDSO in about 25 ns.
-inline int64_t NowNs() { return ReadClockNs(CLOCK_MONOTONIC); }
+inline int64_t NowNs() {
+  return ReadClockNs(CLOCK_MONOTONIC);
+}
 // Processor time of the calling thread: less than wall time when something else ran in its place.
-inline int64_t ThreadCpuNs() { return ReadClockNs(CLOCK_THREAD_CPUTIME_ID); }
+inline int64_t ThreadCpuNs() {
+  return ReadClockNs(CLOCK_THREAD_CPUTIME_ID);
+}
 
 }  // namespace assay::machine

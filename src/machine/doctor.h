@@ -1,4 +1,5 @@
-// The doctor: what this machine can do, how noisy it is, and what is therefore fit to be measured on it, with a remedy for what is not.
+// The doctor: what this machine can do, how noisy it is, and what is therefore fit to be measured on it, with a remedy
+// for what is not.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -22,15 +23,15 @@ enum class Fitness {
 std::string_view NameOf(Fitness fitness);  // "fit", "limited", "unfit"
 
 struct Check {
-  std::string name;     // "paired_cpu_ratios", "hardware_counters", ...
+  std::string name;  // "paired_cpu_ratios", "hardware_counters", ...
   Fitness fitness = Fitness::kFit;
-  std::string finding;  // one line
-  std::string remedy;   // what to do; empty if fit
+  std::string finding;      // one line
+  std::string remedy = {};  // what to do; empty if fit
 };
 
 // Best bursts of a few rounds, for one number of threads.
 struct CeilingRow {
-  CeilingInfo info;
+  CeilingInfo info = {};
   int threads = 1;
   double median = 0;  // over the rounds, units per second; NaN if refused
   double best = 0;
@@ -48,16 +49,17 @@ struct DoctorReport {
 
 struct DoctorOptions {
   uint64_t seed = 0;
-  std::function<bool()> stop;
+  std::function<bool()> stop = {};
 };
 
 // About two seconds. Fails only if the machine cannot even be asked.
 Result<DoctorReport> RunDoctor(const DoctorOptions& options);
 
 // The verdicts alone, from what was found: pure, so that every remedy is tested without the machine that needs it.
-std::vector<Check> Judge(const Fingerprint& fingerprint, const std::vector<CeilingRow>& ceilings, const NoiseFloor& noise);
+std::vector<Check> Judge(const Fingerprint& fingerprint, const std::vector<CeilingRow>& ceilings,
+                         const NoiseFloor& noise);
 
-nlohmann::json ToJson(const DoctorReport& report);       // docs/schemas/doctor.schema.json
+nlohmann::json ToJson(const DoctorReport& report);            // docs/schemas/doctor.schema.json
 std::string ToText(const DoctorReport& report, bool colour);  // one screen
 
 }  // namespace assay::machine

@@ -12,7 +12,9 @@ namespace {
 
 constexpr size_t kScreenColumns = 118;
 
-nlohmann::json NumberOrNull(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(); }
+nlohmann::json NumberOrNull(double value) {
+  return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
+}
 
 nlohmann::json ToJson(const stats::PairedRatio& ratio) {
   return {{"ratio", NumberOrNull(ratio.ratio.estimate)},
@@ -38,21 +40,24 @@ std::string CacheLine(const Fingerprint& f) {
   return line.empty() ? "not exposed" : line;
 }
 
-std::string Or(const std::string& text, const char* otherwise) { return text.empty() ? otherwise : text; }
+std::string Or(const std::string& text, const char* otherwise) {
+  return text.empty() ? otherwise : text;
+}
 
 std::string MachineLines(const Fingerprint& f) {
   std::string text;
   const auto line = [&](const char* name, const std::string& value) { text += fmt::format("{:<10}{}\n", name, value); };
-  line("machine", fmt::format("{}  ({}, family {} model {}), id {}", Or(f.cpu_model, "unknown CPU"), f.architecture, f.family,
-                              f.model, f.Id()));
+  line("machine", fmt::format("{}  ({}, family {} model {}), id {}", Or(f.cpu_model, "unknown CPU"), f.architecture,
+                              f.family, f.model, f.Id()));
   line("caches", CacheLine(f));
   line("simd", fmt::format("{}; kernels run {}", fmt::join(f.simd, " "), f.best_backend));
-  line("limits", fmt::format("{} processors allowed, quota {}, memory {} usable of {}", f.allowed_cpus,
-                             f.quota_cpus > 0 ? fmt::format("{:.2f}", f.quota_cpus) : "none", Bytes(f.usable_memory_bytes()),
-                             Bytes(f.memory_limit_bytes > 0 ? f.memory_limit_bytes : f.memory_total_bytes)));
-  line("system", fmt::format("{}, Linux {}, hypervisor {}, huge pages {}, governor {}, clock {}", Or(f.distribution, "unknown"), f.kernel,
-                             Or(f.hypervisor, "none seen"), Or(f.huge_pages, "none"), Or(f.governor, "not exposed"),
-                             Or(f.clock_source, "unknown")));
+  line("limits",
+       fmt::format("{} processors allowed, quota {}, memory {} usable of {}", f.allowed_cpus,
+                   f.quota_cpus > 0 ? fmt::format("{:.2f}", f.quota_cpus) : "none", Bytes(f.usable_memory_bytes()),
+                   Bytes(f.memory_limit_bytes > 0 ? f.memory_limit_bytes : f.memory_total_bytes)));
+  line("system", fmt::format("{}, Linux {}, hypervisor {}, huge pages {}, governor {}, clock {}",
+                             Or(f.distribution, "unknown"), f.kernel, Or(f.hypervisor, "none seen"),
+                             Or(f.huge_pages, "none"), Or(f.governor, "not exposed"), Or(f.clock_source, "unknown")));
   return text;
 }
 
@@ -141,12 +146,13 @@ std::string ToText(const DoctorReport& report, bool colour) {
   std::string text = MachineLines(report.fingerprint) + "\n" + CeilingLines(report) + "\nfit to measure\n";
   for (const Check& check : report.checks) {
     const std::string mark = fmt::format("{:<8}", NameOf(check.fitness));
-    text += fmt::format("  {}{}{} {:<20}{}\n", colour ? Colour(check.fitness) : "", mark, colour ? "\x1b[0m" : "", check.name,
-                        Wrap(check.finding, 31));
+    text += fmt::format("  {}{}{} {:<20}{}\n", colour ? Colour(check.fitness) : "", mark, colour ? "\x1b[0m" : "",
+                        check.name, Wrap(check.finding, 31));
     if (!check.remedy.empty()) text += fmt::format("{:31}-> {}\n", "", Wrap(check.remedy, 34));
   }
   text += report.fit() ? fmt::format("\nThis machine is fit to compare kernels ({:.1f} s).\n", report.elapsed_s)
-                       : fmt::format("\nThis machine is NOT fit to time kernels: see \"unfit\" above ({:.1f} s).\n", report.elapsed_s);
+                       : fmt::format("\nThis machine is NOT fit to time kernels: see \"unfit\" above ({:.1f} s).\n",
+                                     report.elapsed_s);
   return text;
 }
 

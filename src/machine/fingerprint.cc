@@ -24,12 +24,15 @@
 namespace assay::machine {
 namespace {
 
-int IntegerOf(const std::string& text) { return static_cast<int>(ParseSize(text).value_or(0)); }
+int IntegerOf(const std::string& text) {
+  return static_cast<int>(ParseSize(text).value_or(0));
+}
 
 // Names of /proc/cpuinfo, which lists what CPU and kernel both support.
-constexpr const char* kSimdNames[] = {"sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512dq",
-                                      "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
-                                      "asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve", "sve2"};
+constexpr const char* kSimdNames[] = {"sse4_2",      "avx",      "avx2",     "fma",      "f16c",        "avx_vnni",
+                                      "avx512f",     "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "avx512_bf16",
+                                      "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "asimd",       "asimdhp",
+                                      "asimddp",     "bf16",     "i8mm",     "sve",      "sve2"};
 
 void ReadProcessor(const std::string& root, Fingerprint& result) {
   const std::string cpuinfo = ReadSmallFile(root + "/proc/cpuinfo");
@@ -62,16 +65,20 @@ void ReadCaches(const std::string& root, const std::vector<int>& allowed, Finger
       cache.level = IntegerOf(ReadSmallFile(directory + "/level"));
       if (cache.level == 0) break;
       cache.type = ReadSmallFile(directory + "/type");
-      std::transform(cache.type.begin(), cache.type.end(), cache.type.begin(), [](unsigned char c) { return std::tolower(c); });
+      std::transform(cache.type.begin(), cache.type.end(), cache.type.begin(),
+                     [](unsigned char c) { return std::tolower(c); });
       cache.bytes = ParseSize(ReadSmallFile(directory + "/size")).value_or(0);
       cache.instances = 1;
-      const std::string instance = fmt::format("{} {} {}", cache.level, cache.type, ReadSmallFile(directory + "/shared_cpu_list"));
+      const std::string instance =
+          fmt::format("{} {} {}", cache.level, cache.type, ReadSmallFile(directory + "/shared_cpu_list"));
       if (!seen.insert(instance).second) continue;
       const auto same = std::find_if(result.caches.begin(), result.caches.end(), [&](const Cache& other) {
         return other.level == cache.level && other.type == cache.type && other.bytes == cache.bytes;
       });
-      if (same != result.caches.end()) ++same->instances;
-      else result.caches.push_back(cache);
+      if (same != result.caches.end())
+        ++same->instances;
+      else
+        result.caches.push_back(cache);
     }
   }
 }
@@ -99,7 +106,9 @@ std::string HypervisorName(const std::string& root) {
 std::string Bracketed(const std::string& text) {
   const size_t open = text.find('[');
   const size_t close = text.find(']');
-  return open == std::string::npos || close == std::string::npos || close < open ? "" : text.substr(open + 1, close - open - 1);
+  return open == std::string::npos || close == std::string::npos || close < open
+             ? ""
+             : text.substr(open + 1, close - open - 1);
 }
 
 Counters TryCounters() {
@@ -113,10 +122,13 @@ Counters TryCounters() {
     const long descriptor = syscall(SYS_perf_event_open, &attributes, 0, -1, -1, 0);
     if (descriptor < 0) {
       const int error = errno;
-      if (error == ENOENT || error == EOPNOTSUPP) return {.available = false, .reason = "the machine exposes no hardware counters"};
+      if (error == ENOENT || error == EOPNOTSUPP)
+        return {.available = false, .reason = "the machine exposes no hardware counters"};
       if (error == EACCES || error == EPERM)
-        return {.available = false, .reason = "not permitted: lower /proc/sys/kernel/perf_event_paranoid to 2, or allow perf_event_open"};
-      if (error == ENOSYS) return {.available = false, .reason = "perf_event_open is blocked by the container or absent from the kernel"};
+        return {.available = false,
+                .reason = "not permitted: lower /proc/sys/kernel/perf_event_paranoid to 2, or allow perf_event_open"};
+      if (error == ENOSYS)
+        return {.available = false, .reason = "perf_event_open is blocked by the container or absent from the kernel"};
       return {.available = false, .reason = fmt::format("perf_event_open failed: {}", std::strerror(error))};
     }
     uint64_t count = 0;
@@ -160,11 +172,13 @@ Fingerprint TakeFingerprint(const std::string& given_root) {
   result.memory_available_bytes = ParseSize(ValueOf(meminfo, "MemAvailable")).value_or(0) * 1024;
   if (limits.memory_limit_bytes > 0 && limits.memory_limit_bytes < result.memory_total_bytes) {
     result.memory_limit_bytes = limits.memory_limit_bytes;
-    result.memory_available_bytes = std::min(result.memory_available_bytes, limits.memory_limit_bytes - limits.memory_used_bytes);
+    result.memory_available_bytes =
+        std::min(result.memory_available_bytes, limits.memory_limit_bytes - limits.memory_used_bytes);
   }
 
   result.huge_pages = Bracketed(ReadSmallFile(root + "/sys/kernel/mm/transparent_hugepage/enabled"));
-  result.governor = ReadSmallFile(fmt::format("{}/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor", root, allowed[0]));
+  result.governor =
+      ReadSmallFile(fmt::format("{}/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor", root, allowed[0]));
   result.clock_source = ReadSmallFile(root + "/sys/devices/system/clocksource/clocksource0/current_clocksource");
   result.hypervisor = HypervisorName(root);
   // PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
@@ -193,19 +207,24 @@ int Fingerprint::CacheInstances(int level) const {
   return 0;
 }
 
-int64_t Fingerprint::usable_memory_bytes() const { return std::max<int64_t>(0, memory_available_bytes); }
+int64_t Fingerprint::usable_memory_bytes() const {
+  return std::max<int64_t>(0, memory_available_bytes);
+}
 
 std::string Fingerprint::Id() const {
-  std::string text = fmt::format("{}|{}|{}|{}.{}.{}|{}|{}|{:.2f}|{}|{}", architecture, vendor, cpu_model, family, model, stepping,
-                                 fmt::join(simd, ","), allowed_cpus, quota_cpus, memory_total_bytes >> 30, hypervisor);
-  for (const Cache& cache : caches) text += fmt::format("|{}{}:{}x{}", cache.level, cache.type, cache.bytes, cache.instances);
+  std::string text =
+      fmt::format("{}|{}|{}|{}.{}.{}|{}|{}|{:.2f}|{}|{}", architecture, vendor, cpu_model, family, model, stepping,
+                  fmt::join(simd, ","), allowed_cpus, quota_cpus, memory_total_bytes >> 30, hypervisor);
+  for (const Cache& cache : caches)
+    text += fmt::format("|{}{}:{}x{}", cache.level, cache.type, cache.bytes, cache.instances);
   return fmt::format("{:012x}", HashText(text) >> 16);
 }
 
 nlohmann::json ToJson(const Fingerprint& f) {
   nlohmann::json caches = nlohmann::json::array();
   for (const Cache& cache : f.caches)
-    caches.push_back({{"level", cache.level}, {"type", cache.type}, {"bytes", cache.bytes}, {"instances", cache.instances}});
+    caches.push_back(
+        {{"level", cache.level}, {"type", cache.type}, {"bytes", cache.bytes}, {"instances", cache.instances}});
   const auto or_null = [](auto value) { return value > 0 ? nlohmann::json(value) : nlohmann::json(); };
   return {{"id", f.Id()},
           {"architecture", f.architecture},

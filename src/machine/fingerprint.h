@@ -1,5 +1,6 @@
-// Fingerprint: what machine this is, as far as a measurement depends on it, and what limits this process has on it. Stored with every
-// measurement; its id is part of a cell's key, so that a time never travels to another machine unnoticed.
+// Fingerprint: what machine this is, as far as a measurement depends on it, and what limits this process has on it.
+// Stored with every measurement; its id is part of a cell's key, so that a time never travels to another machine
+// unnoticed.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -12,7 +13,7 @@ namespace assay::machine {
 
 struct Cache {
   int level = 0;
-  std::string type;  // "data", "instruction", "unified"
+  std::string type;   // "data", "instruction", "unified"
   int64_t bytes = 0;  // of one instance
   int instances = 0;  // that the allowed processors can reach
 };
@@ -29,8 +30,9 @@ struct Fingerprint {
   std::string cpu_model;
   int family = 0, model = 0, stepping = 0;
   std::vector<Cache> caches;
-  std::vector<std::string> simd;  // of those that kernels may use: "avx2", "fma", "avx512f", ...; as the kernel enabled them
-  std::string best_backend;       // "avx512", "avx2" or "generic"
+  std::vector<std::string>
+      simd;                  // of those that kernels may use: "avx2", "fma", "avx512f", ...; as the kernel enabled them
+  std::string best_backend;  // "avx512", "avx2" or "generic"
   bool avx512_vnni = false, avx512_bf16 = false;
 
   // What this process may use of it.
@@ -56,8 +58,8 @@ struct Fingerprint {
   std::string build_flags;
   std::string sanitizers;
 
-  // 12 hex digits over what a repeated run on the same machine finds again: processor, limits and memory size, but neither the
-  // kernel release nor what happens to be free.
+  // 12 hex digits over what a repeated run on the same machine finds again: processor, limits and memory size, but
+  // neither the kernel release nor what happens to be free.
   [[nodiscard]] std::string Id() const;
   // Processors' worth of time this process gets: the smaller of allowed and quota.
   [[nodiscard]] double usable_cpus() const;
@@ -68,7 +70,8 @@ struct Fingerprint {
   [[nodiscard]] int64_t usable_memory_bytes() const;
 };
 
-// Reads /proc, /sys, CPUID and the affinity. `root` replaces "/" in front of /proc, /sys and /etc (tests); what a file does not say stays empty.
+// Reads /proc, /sys, CPUID and the affinity. `root` replaces "/" in front of /proc, /sys and /etc (tests); what a file
+// does not say stays empty.
 Fingerprint TakeFingerprint(const std::string& root = "/");
 
 nlohmann::json ToJson(const Fingerprint& fingerprint);

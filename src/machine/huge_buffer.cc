@@ -18,14 +18,17 @@ HugeBuffer::HugeBuffer(size_t bytes) {
   const uintptr_t address = reinterpret_cast<uintptr_t>(mapping);
   data_ = static_cast<char*>(mapping) + ((kHugePage - address % kHugePage) % kHugePage);
   size_ = rounded;
-  madvise(data_, size_, MADV_HUGEPAGE);  // advice: without huge pages it is slower, which is then this machine's ceiling
+  madvise(data_, size_,
+          MADV_HUGEPAGE);  // advice: without huge pages it is slower, which is then this machine's ceiling
 }
 
 HugeBuffer::~HugeBuffer() {
   if (mapping_ != nullptr) munmap(mapping_, mapping_bytes_);
 }
 
-HugeBuffer::HugeBuffer(HugeBuffer&& other) noexcept { *this = std::move(other); }
+HugeBuffer::HugeBuffer(HugeBuffer&& other) noexcept {
+  *this = std::move(other);
+}
 
 HugeBuffer& HugeBuffer::operator=(HugeBuffer&& other) noexcept {
   std::swap(mapping_, other.mapping_);

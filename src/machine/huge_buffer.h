@@ -1,4 +1,5 @@
-// HugeBuffer: memory aligned to 2 MiB and advised to use huge pages, so that a bandwidth is that of the memory and not of the page tables.
+// HugeBuffer: memory aligned to 2 MiB and advised to use huge pages, so that a bandwidth is that of the memory and not
+// of the page tables.
 #pragma once
 
 #include <cstddef>

@@ -27,9 +27,11 @@ void ReadVersion2(const std::string& group, CgroupLimits& limits) {
   if (space != std::string::npos) {
     const auto quota = ParseSize(cpu_max);
     const auto period = ParseSize(std::string_view(cpu_max).substr(space));
-    if (quota && period && *period > 0) TightenQuota(limits, static_cast<double>(*quota) / static_cast<double>(*period));
+    if (quota && period && *period > 0)
+      TightenQuota(limits, static_cast<double>(*quota) / static_cast<double>(*period));
   }
-  TightenMemory(limits, ParseSize(ReadSmallFile(group + "/memory.max")), ParseSize(ReadSmallFile(group + "/memory.current")));
+  TightenMemory(limits, ParseSize(ReadSmallFile(group + "/memory.max")),
+                ParseSize(ReadSmallFile(group + "/memory.current")));
 }
 
 void ReadVersion1(const std::string& group, CgroupLimits& limits) {

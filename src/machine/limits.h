@@ -12,8 +12,9 @@ struct CgroupLimits {
   int64_t memory_used_bytes = 0;   // of the group that carries the limit
 };
 
-// The tightest limit of this process's groups and of every group above them. `root` stands in front of /proc and /sys/fs/cgroup. Inside a
-// container the path in /proc/self/cgroup may name groups that are not mounted; those are passed over.
+// The tightest limit of this process's groups and of every group above them. `root` stands in front of /proc and
+// /sys/fs/cgroup. Inside a container the path in /proc/self/cgroup may name groups that are not mounted; those are
+// passed over.
 CgroupLimits ReadCgroupLimits(const std::string& root);
 
 }  // namespace assay::machine

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -47,18 +48,26 @@ struct MemoryKernel {
     asm volatile("" : : "r"(&sum) : "memory");
   }
   [[nodiscard]] Status Check() const {
-    return sum == 3 * data.size() ? Ok() : Status(Error{ErrorKind::kInternal, "the fixed kernel of the noise floor is broken"});
+    return sum == 3 * data.size()
+               ? Ok()
+               : Status(Error{ErrorKind::kInternal, "the fixed kernel of the noise floor is broken"});
   }
 };
 
 }  // namespace
 
+double NoiseFloor::log_deviation() const {
+  if (std::isnan(cache.log_deviation) || std::isnan(memory.log_deviation))
+    return std::numeric_limits<double>::quiet_NaN();
+  return std::max(cache.log_deviation, memory.log_deviation);
+}
+
 double NoiseFloor::DetectableRatio(long pairs) const {
-  return stats::MinimumDetectableRatio(std::max(cache.log_deviation, memory.log_deviation), pairs);
+  return stats::MinimumDetectableRatio(log_deviation(), pairs);
 }
 
 long NoiseFloor::PairsFor(double ratio) const {
-  return stats::PairsNeeded(std::max(cache.log_deviation, memory.log_deviation), ratio);
+  return stats::PairsNeeded(log_deviation(), ratio);
 }
 
 Result<NoiseFloor> MeasureNoise(const NoiseOptions& options) {
@@ -71,8 +80,7 @@ Result<NoiseFloor> MeasureNoise(const NoiseOptions& options) {
                                                   .max_rounds = options.rounds,
                                                   .budget_s = options.budget_s,
                                                   .seed = options.seed,
-                                                  .stop = options.stop,
-                                                  .progress = {}}));
+                                                  .stop = options.stop}));
   NoiseFloor floor;
   ASSAY_TRY(floor.cache, result.Compare(0, 1, options.seed));
   ASSAY_TRY(floor.memory, result.Compare(2, 3, options.seed));

@@ -75,7 +75,8 @@ Status CheckAnswers(const std::vector<TimedSubject>& subjects) {
     subject.run();
     if (!subject.check) continue;
     if (Status status = subject.check(); !status.ok())
-      return NotHeld(fmt::format("{} gives a wrong answer, so it is not timed: {}", subject.name, status.error().message));
+      return NotHeld(
+          fmt::format("{} gives a wrong answer, so it is not timed: {}", subject.name, status.error().message));
   }
   return Ok();
 }
@@ -107,7 +108,8 @@ Round RunRound(const std::vector<TimedSubject>& subjects, const std::vector<Subj
   round.flags = Judge(before, Snapshot(), options.threads);
   if (ceilings != nullptr)
     for (const CeilingInfo& info : ceilings->infos())
-      if (info.refusal.empty() && std::isnan(round.ceilings[info.kind])) round.flags.ceiling_missing = round.flags.flagged = true;
+      if (info.refusal.empty() && std::isnan(round.ceilings[info.kind]))
+        round.flags.ceiling_missing = round.flags.flagged = true;
   return round;
 }
 
@@ -117,8 +119,10 @@ double Round::best_s(size_t subject) const {
   return *std::min_element(samples_s[subject].begin(), samples_s[subject].end());
 }
 
-Result<PairedResult> RunPaired(const std::vector<TimedSubject>& subjects, Ceilings* ceilings, const PairedOptions& options) {
-  ASSAY_CHECK(!subjects.empty() && options.repeats >= 1 && options.min_rounds >= 0, "a run needs a subject, a repeat and rounds");
+Result<PairedResult> RunPaired(const std::vector<TimedSubject>& subjects, Ceilings* ceilings,
+                               const PairedOptions& options) {
+  ASSAY_CHECK(!subjects.empty() && options.repeats >= 1 && options.min_rounds >= 0,
+              "a run needs a subject, a repeat and rounds");
   ASSAY_RETURN_IF_ERROR(CheckAnswers(subjects));
   PairedResult result;
   for (const TimedSubject& subject : subjects) {

@@ -9,10 +9,11 @@
 
 namespace assay::machine {
 
-Result<CeilingShare> ShareOfCeiling(const std::vector<double>& seconds, const std::vector<CeilingSample>& ceilings,
-                                    const UsefulWork& work) {
+Result<CeilingShare> ShareOfRounds(const std::vector<double>& seconds, const std::vector<CeilingSample>& ceilings,
+                                   const UsefulWork& work) {
   if (seconds.size() != ceilings.size() || seconds.empty())
-    return BadInput(fmt::format("{} times and {} ceilings: a share needs one of each per round", seconds.size(), ceilings.size()));
+    return BadInput(
+        fmt::format("{} times and {} ceilings: a share needs one of each per round", seconds.size(), ceilings.size()));
   if (!(work.ops >= 0 && work.bytes >= 0 && work.ops + work.bytes > 0))
     return BadInput(fmt::format("useful work of {} operations and {} bytes has no ceiling", work.ops, work.bytes));
 
@@ -37,8 +38,9 @@ Result<CeilingShare> ShareOfCeiling(const std::vector<double>& seconds, const st
   }
 
   if (result.round_shares.empty())
-    return Unsupported(fmt::format("no round has a {} ceiling: it is refused here, or the machine was too busy to run all threads at once",
-                                   NameOf(missing)));
+    return Unsupported(fmt::format(
+        "no round has a {} ceiling: it is refused here, or the machine was too busy to run all threads at once",
+        NameOf(missing)));
 
   result.arithmetic_bound = 2 * arithmetic_rounds >= result.round_shares.size();
   result.ceiling = result.arithmetic_bound ? work.arithmetic : work.bandwidth;
@@ -62,7 +64,7 @@ Result<CeilingShare> ShareOfCeiling(const PairedResult& result, size_t subject, 
   ASSAY_CHECK(subject < result.subjects.size(), "no such subject");
   std::vector<CeilingSample> ceilings;
   for (const Round& round : result.rounds) ceilings.push_back(round.ceilings);
-  return ShareOfCeiling(result.subjects[subject].best_s, ceilings, work);
+  return ShareOfRounds(result.subjects[subject].best_s, ceilings, work);
 }
 
 CeilingKind ReadLevelFor(const Fingerprint& fingerprint, double bytes, int threads) {

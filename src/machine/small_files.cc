@@ -45,7 +45,8 @@ std::string ValueOf(std::string_view text, std::string_view key) {
     const size_t end = text.find('\n');
     const std::string_view line = text.substr(0, end);
     const size_t colon = line.find(':');
-    if (colon != std::string_view::npos && Trim(line.substr(0, colon)) == key) return std::string(Trim(line.substr(colon + 1)));
+    if (colon != std::string_view::npos && Trim(line.substr(0, colon)) == key)
+      return std::string(Trim(line.substr(colon + 1)));
     if (end == std::string_view::npos) break;
     text.remove_prefix(end + 1);
   }

@@ -1,4 +1,5 @@
-// Bootstrap intervals: for statistics that have no formula, and for times, which are never normal. Seeded, hence repeatable.
+// Bootstrap intervals: for statistics that have no formula, and for times, which are never normal. Seeded, hence
+// repeatable.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,7 @@ using Statistic = std::function<double(std::span<const double>)>;
 enum class BootstrapKind {
   kPercentile,          // Efron (1979): narrow for small samples (covers about 92 % at n = 20 and nominal 95 %)
   kExpandedPercentile,  // Hesterberg (2015), section 6: percentiles widened to what Student's t would cover; for means
-  kBca,                 // Efron (1987): corrects median bias and skew; for skewed statistics and about 20 values or more
+  kBca,  // Efron (1987): corrects median bias and skew; for skewed statistics and about 20 values or more
 };
 
 struct BootstrapOptions {

@@ -26,9 +26,15 @@ void Welford::Merge(const Welford& other) {
   count_ += other.count_;
 }
 
-double Welford::mean() const { return count_ > 0 ? mean_ : kNan; }
-double Welford::variance() const { return count_ > 1 ? sum_of_squares_ / static_cast<double>(count_ - 1) : kNan; }
-double Welford::deviation() const { return std::sqrt(variance()); }
+double Welford::mean() const {
+  return count_ > 0 ? mean_ : kNan;
+}
+double Welford::variance() const {
+  return count_ > 1 ? sum_of_squares_ / static_cast<double>(count_ - 1) : kNan;
+}
+double Welford::deviation() const {
+  return std::sqrt(variance());
+}
 
 Welford Accumulate(std::span<const double> values) {
   Welford result;
@@ -57,7 +63,9 @@ double Quantile(std::span<const double> values, double probability) {
   return QuantileSorted(SortedOrEmpty(values), probability);
 }
 
-double Median(std::span<const double> values) { return Quantile(values, 0.5); }
+double Median(std::span<const double> values) {
+  return Quantile(values, 0.5);
+}
 
 double ScaledMad(std::span<const double> values) {
   const double median = Median(values);

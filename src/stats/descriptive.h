@@ -25,12 +25,13 @@ class Welford {
 
 Welford Accumulate(std::span<const double> values);
 
-// Quantile, type 7 of Hyndman and Fan (1996), the default of R and NumPy: linear between order statistics. NaN if values are empty
-// or hold a NaN. `Sorted` takes ascending values.
+// Quantile, type 7 of Hyndman and Fan (1996), the default of R and NumPy: linear between order statistics. NaN if
+// values are empty or hold a NaN. `Sorted` takes ascending values.
 double Quantile(std::span<const double> values, double probability);
 double QuantileSorted(std::span<const double> ascending, double probability);
 double Median(std::span<const double> values);
-// Median absolute deviation from the median, times 1.4826: estimates the standard deviation of a normal, and ignores outliers.
+// Median absolute deviation from the median, times 1.4826: estimates the standard deviation of a normal, and ignores
+// outliers.
 double ScaledMad(std::span<const double> values);
 double GeometricMean(std::span<const double> positive);
 

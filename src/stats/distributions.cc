@@ -37,7 +37,9 @@ double BetaFraction(double x, double a, double b) {
 
 }  // namespace
 
-double NormalCdf(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
+double NormalCdf(double x) {
+  return 0.5 * std::erfc(-x / std::numbers::sqrt2);
+}
 
 // Acklam's rational approximation (relative error 1e-9), then one step of Halley's method on the exact CDF.
 double NormalQuantile(double p) {
@@ -48,16 +50,32 @@ double NormalQuantile(double p) {
   double x;
   if (p < 0.02425) {
     const double q = std::sqrt(-2 * std::log(p));
-    x = (((((-7.784894002430293e-03 * q - 3.223964580411365e-01) * q - 2.400758277161838e+00) * q - 2.549732539343734e+00) * q +
-          4.374664141464968e+00) * q + 2.938163982698783e+00) /
-        ((((7.784695709041462e-03 * q + 3.224671290700398e-01) * q + 2.445134137142996e+00) * q + 3.754408661907416e+00) * q + 1);
+    x = (((((-7.784894002430293e-03 * q - 3.223964580411365e-01) * q - 2.400758277161838e+00) * q -
+           2.549732539343734e+00) *
+              q +
+          4.374664141464968e+00) *
+             q +
+         2.938163982698783e+00) /
+        ((((7.784695709041462e-03 * q + 3.224671290700398e-01) * q + 2.445134137142996e+00) * q +
+          3.754408661907416e+00) *
+             q +
+         1);
   } else {
     const double q = p - 0.5;
     const double r = q * q;
-    x = (((((-3.969683028665376e+01 * r + 2.209460984245205e+02) * r - 2.759285104469687e+02) * r + 1.383577518672690e+02) * r -
-          3.066479806614716e+01) * r + 2.506628277459239e+00) * q /
-        (((((-5.447609879822406e+01 * r + 1.615858368580409e+02) * r - 1.556989798598866e+02) * r + 6.680131188771972e+01) * r -
-          1.328068155288572e+01) * r + 1);
+    x = (((((-3.969683028665376e+01 * r + 2.209460984245205e+02) * r - 2.759285104469687e+02) * r +
+           1.383577518672690e+02) *
+              r -
+          3.066479806614716e+01) *
+             r +
+         2.506628277459239e+00) *
+        q /
+        (((((-5.447609879822406e+01 * r + 1.615858368580409e+02) * r - 1.556989798598866e+02) * r +
+           6.680131188771972e+01) *
+              r -
+          1.328068155288572e+01) *
+             r +
+         1);
   }
   const double error = (NormalCdf(x) - p) * std::sqrt(2 * std::numbers::pi) * std::exp(x * x / 2);
   return x - error / (1 + x * error / 2);
@@ -66,7 +84,8 @@ double NormalQuantile(double p) {
 double RegularizedBeta(double x, double a, double b) {
   if (!(x > 0)) return 0;
   if (x >= 1) return 1;
-  const double front = std::exp(std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) + a * std::log(x) + b * std::log1p(-x));
+  const double front =
+      std::exp(std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) + a * std::log(x) + b * std::log1p(-x));
   if (x < (a + 1) / (a + b + 2)) return front * BetaFraction(x, a, b) / a;
   return 1 - front * BetaFraction(1 - x, b, a) / b;
 }

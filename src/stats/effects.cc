@@ -46,8 +46,8 @@ std::vector<Contrast> AllContrasts(std::span<const int8_t> levels, size_t factor
 
 }  // namespace
 
-Result<std::vector<Effect>> TwoLevelEffects(std::span<const int8_t> levels, int factors, std::span<const double> responses,
-                                            double confidence) {
+Result<std::vector<Effect>> TwoLevelEffects(std::span<const int8_t> levels, int factors,
+                                            std::span<const double> responses, double confidence) {
   const size_t rows = responses.size();
   const auto columns = static_cast<size_t>(factors < 0 ? 0 : factors);
   if (columns == 0 || rows == 0 || levels.size() != rows * columns)
@@ -62,8 +62,9 @@ Result<std::vector<Effect>> TwoLevelEffects(std::span<const int8_t> levels, int 
       return Unsupported(fmt::format("{} is not balanced: run the missing cells", Describe(contrasts[a].effect)));
     for (size_t b = 0; b < a; ++b)
       if (Dot(contrasts[a].signs, contrasts[b].signs) != 0)
-        return Unsupported(fmt::format("{} is confounded with {}: use a design of higher resolution, or run the missing cells",
-                                       Describe(contrasts[a].effect), Describe(contrasts[b].effect)));
+        return Unsupported(
+            fmt::format("{} is confounded with {}: use a design of higher resolution, or run the missing cells",
+                        Describe(contrasts[a].effect), Describe(contrasts[b].effect)));
   }
 
   std::map<std::vector<int8_t>, Welford> cells;

@@ -1,4 +1,5 @@
-// Equivalence and non-inferiority: "no difference found" is not "equal". Equality here is a test against a margin stated beforehand.
+// Equivalence and non-inferiority: "no difference found" is not "equal". Equality here is a test against a margin
+// stated beforehand.
 #pragma once
 
 #include <span>
@@ -8,9 +9,9 @@
 namespace assay::stats {
 
 enum class Equivalence {
-  kEquivalent,   // the interval lies within the margin
-  kDifferent,    // the interval lies outside the margin
-  kCannotTell,   // it straddles a margin: more data would decide
+  kEquivalent,  // the interval lies within the margin
+  kDifferent,   // the interval lies outside the margin
+  kCannotTell,  // it straddles a margin: more data would decide
 };
 
 struct EquivalenceResult {

@@ -17,8 +17,10 @@ long FirstFalse(long n, const Predicate& predicate) {
   long high = n;
   while (low < high) {
     const long middle = low + (high - low) / 2;
-    if (predicate(middle)) low = middle + 1;
-    else high = middle;
+    if (predicate(middle))
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }
@@ -53,7 +55,8 @@ Interval WilsonProportion(long successes, long trials, double confidence) {
   return result;
 }
 
-// [x_(l), x_(u)] covers the quantile with probability P(l <= X < u), X ~ Binomial(n, p) (David and Nagaraja, Order Statistics, 7.1).
+// [x_(l), x_(u)] covers the quantile with probability P(l <= X < u), X ~ Binomial(n, p) (David and Nagaraja, Order
+// Statistics, 7.1).
 Interval QuantileInterval(std::span<const double> values, double probability, double confidence) {
   const std::vector<double> sorted = SortedOrEmpty(values);
   Interval result{.estimate = QuantileSorted(sorted, probability), .confidence = confidence};

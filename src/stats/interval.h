@@ -1,6 +1,6 @@
-// Interval: an estimate with the range that holds the truth with a stated confidence. Every function of this folder that estimates
-// returns one. Data that cannot support an interval (too few, or NaN among them) give an unbounded one: never a crash, never a point
-// that looks certain.
+// Interval: an estimate with the range that holds the truth with a stated confidence. Every function of this folder
+// that estimates returns one. Data that cannot support an interval (too few, or NaN among them) give an unbounded one:
+// never a crash, never a point that looks certain.
 #pragma once
 
 #include <limits>
@@ -21,15 +21,17 @@ struct Interval {
 // Of the mean, Student's t; the values are independent. Unbounded below two values.
 Interval StudentMean(std::span<const double> values, double confidence = 0.95);
 
-// Of a proportion, Wilson's score interval: covers near its nominal rate even at 0 or all successes, where the textbook one has width 0.
+// Of a proportion, Wilson's score interval: covers near its nominal rate even at 0 or all successes, where the textbook
+// one has width 0.
 Interval WilsonProportion(long successes, long trials, double confidence = 0.95);
 
-// Of the `probability` quantile, from two order statistics whose binomial coverage is at least `confidence`: no assumption on
-// the distribution. A side that the sample is too small to bound is infinite (the p99 needs 368 values at 95 % confidence).
+// Of the `probability` quantile, from two order statistics whose binomial coverage is at least `confidence`: no
+// assumption on the distribution. A side that the sample is too small to bound is infinite (the p99 needs 368 values at
+// 95 % confidence).
 Interval QuantileInterval(std::span<const double> values, double probability, double confidence = 0.95);
 
-// Of the mean of a correlated series (a simulation's output): means of `batches` consecutive batches are treated as independent.
-// A remainder that fills no batch is dropped from the front, where a start-up transient would sit.
+// Of the mean of a correlated series (a simulation's output): means of `batches` consecutive batches are treated as
+// independent. A remainder that fills no batch is dropped from the front, where a start-up transient would sit.
 Interval BatchMeans(std::span<const double> series, int batches = 20, double confidence = 0.95);
 
 }  // namespace assay::stats

@@ -31,7 +31,8 @@ std::vector<double> BenjaminiHochbergAdjust(std::span<const double> p_values) {
   const std::vector<size_t> order = AscendingOrder(p_values);
   double running = 1;
   for (size_t rank = order.size(); rank-- > 0;) {
-    running = std::min(running, static_cast<double>(order.size()) / static_cast<double>(rank + 1) * p_values[order[rank]]);
+    running =
+        std::min(running, static_cast<double>(order.size()) / static_cast<double>(rank + 1) * p_values[order[rank]]);
     adjusted[order[rank]] = running;
   }
   return adjusted;

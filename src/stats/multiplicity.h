@@ -1,4 +1,5 @@
-// Corrections for having looked at many comparisons: with 20 of them at 5 %, one "difference" is expected from nothing at all.
+// Corrections for having looked at many comparisons: with 20 of them at 5 %, one "difference" is expected from nothing
+// at all.
 #pragma once
 
 #include <span>
@@ -7,7 +8,8 @@
 namespace assay::stats {
 
 // Adjusted p-values in the order given. Reject where adjusted <= alpha.
-std::vector<double> HolmAdjust(std::span<const double> p_values);               // family-wise error (Holm 1979), any dependence
-std::vector<double> BenjaminiHochbergAdjust(std::span<const double> p_values);  // false discovery rate (1995), positive dependence
+std::vector<double> HolmAdjust(std::span<const double> p_values);  // family-wise error (Holm 1979), any dependence
+std::vector<double> BenjaminiHochbergAdjust(
+    std::span<const double> p_values);  // false discovery rate (1995), positive dependence
 
 }  // namespace assay::stats

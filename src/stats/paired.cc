@@ -13,7 +13,8 @@
 namespace assay::stats {
 namespace {
 
-// P(rank sum of the positive <= sum) under random signs, by counting all sign patterns. Ranks are doubled so that midranks are whole.
+// P(rank sum of the positive <= sum) under random signs, by counting all sign patterns. Ranks are doubled so that
+// midranks are whole.
 double ExactWilcoxonTail(std::span<const long> doubled_ranks, long doubled_sum) {
   const long total = std::accumulate(doubled_ranks.begin(), doubled_ranks.end(), 0L);
   std::vector<double> probability(static_cast<size_t>(total) + 1);
@@ -41,9 +42,12 @@ Interval Exponential(Interval logs) {
 SignResult SignTest(std::span<const double> differences) {
   SignResult result;
   for (const double difference : differences) {
-    if (difference > 0) ++result.positive;
-    else if (difference < 0) ++result.negative;
-    else ++result.zero;
+    if (difference > 0)
+      ++result.positive;
+    else if (difference < 0)
+      ++result.negative;
+    else
+      ++result.zero;
   }
   const long n = result.positive + result.negative;
   if (n > 0) result.p_value = std::min(1.0, 2 * BinomialCdf(std::min(result.positive, result.negative), n, 0.5));
@@ -91,7 +95,8 @@ Result<std::vector<double>> LogRatios(std::span<const double> numerator, std::sp
   logs.reserve(numerator.size());
   for (size_t i = 0; i < numerator.size(); ++i) {
     if (!(numerator[i] > 0 && denominator[i] > 0 && std::isfinite(numerator[i]) && std::isfinite(denominator[i])))
-      return BadInput(fmt::format("pair {} is ({}, {}); a ratio needs positive finite values", i, numerator[i], denominator[i]));
+      return BadInput(
+          fmt::format("pair {} is ({}, {}); a ratio needs positive finite values", i, numerator[i], denominator[i]));
     logs.push_back(std::log(numerator[i]) - std::log(denominator[i]));
   }
   return logs;

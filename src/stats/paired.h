@@ -1,4 +1,5 @@
-// Paired comparisons: the way two implementations are compared here, since what disturbs a machine disturbs both halves of a pair.
+// Paired comparisons: the way two implementations are compared here, since what disturbs a machine disturbs both halves
+// of a pair.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,8 @@
 
 namespace assay::stats {
 
-// Two-sided p-values of the hypothesis that differences are symmetric about zero. Zero differences carry no sign and are left out.
+// Two-sided p-values of the hypothesis that differences are symmetric about zero. Zero differences carry no sign and
+// are left out.
 struct SignResult {
   long positive = 0, negative = 0, zero = 0;
   double p_value = 1;
@@ -28,8 +30,8 @@ WilcoxonResult WilcoxonSignedRank(std::span<const double> differences);
 Result<std::vector<double>> LogRatios(std::span<const double> numerator, std::span<const double> denominator);
 
 struct PairedRatio {
-  Interval ratio;         // geometric mean of numerator / denominator; bootstrap of the log ratios
-  Interval median_ratio;  // robust beside it: order statistics, exact for any distribution
+  Interval ratio;            // geometric mean of numerator / denominator; bootstrap of the log ratios
+  Interval median_ratio;     // robust beside it: order statistics, exact for any distribution
   double log_deviation = 0;  // standard deviation of the log ratios
   int64_t pairs = 0;
   SignResult sign;

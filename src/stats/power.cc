@@ -10,11 +10,12 @@ namespace {
 
 constexpr long kMostPairs = 1L << 40;
 
-// Detectable mean of n normal differences over their deviation. The sum of two Student quantiles approximates the noncentral t to
-// about a percent of power from n = 5 on.
+// Detectable mean of n normal differences over their deviation. The sum of two Student quantiles approximates the
+// noncentral t to about a percent of power from n = 5 on.
 double DetectableEffect(long n, TestSize size) {
   const auto df = static_cast<double>(n - 1);
-  return (StudentQuantile(1 - size.alpha / 2, df) + StudentQuantile(size.power, df)) / std::sqrt(static_cast<double>(n));
+  return (StudentQuantile(1 - size.alpha / 2, df) + StudentQuantile(size.power, df)) /
+         std::sqrt(static_cast<double>(n));
 }
 
 }  // namespace

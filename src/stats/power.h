@@ -8,8 +8,8 @@ struct TestSize {
   double power = 0.80;
 };
 
-// Smallest ratio above 1 that a t test on `pairs` paired log ratios with standard deviation `log_deviation` detects with the given
-// power; its inverse is detected as well. Infinite below two pairs.
+// Smallest ratio above 1 that a t test on `pairs` paired log ratios with standard deviation `log_deviation` detects
+// with the given power; its inverse is detected as well. Infinite below two pairs.
 double MinimumDetectableRatio(double log_deviation, long pairs, TestSize size = {});
 // Pairs needed to detect `ratio` (either side of 1). 0 when ratio is 1: no number of pairs does.
 long PairsNeeded(double log_deviation, double ratio, TestSize size = {});

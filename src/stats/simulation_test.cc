@@ -1,6 +1,6 @@
-// Statistics tested by what they promise: intervals cover as often as they say, tests err as often as they say. Seeded, so that a
-// failure is a fact about the code. The tolerance of a rate from n runs is 4 standard errors, beside a stated allowance where the
-// method is approximate.
+// Statistics tested by what they promise: intervals cover as often as they say, tests err as often as they say. Seeded,
+// so that a failure is a fact about the code. The tolerance of a rate from n runs is 4 standard errors, beside a stated
+// allowance where the method is approximate.
 #include <cmath>
 #include <functional>
 #include <vector>
@@ -29,7 +29,9 @@ std::vector<double> Sample(Rng& rng, int count, const Draw& draw) {
   return values;
 }
 
-double Normal(Rng& rng) { return rng.Normal(); }
+double Normal(Rng& rng) {
+  return rng.Normal();
+}
 
 // Share of `runs` in which `event` happens.
 double Rate(int runs, uint64_t seed, const std::function<bool(Rng&)>& event) {
@@ -62,7 +64,8 @@ TEST(Coverage, WilsonIsNearNominalEvenForRareEvents) {
       for (int i = 0; i < 60; ++i) successes += rng.Uniform() < p ? 1 : 0;
       return WilsonProportion(successes, 60).Contains(p);
     });
-    ExpectRate(rate, 0.95, 8000, {.below = 0.03, .above = 0.03});  // it oscillates with n p (Brown, Cai and DasGupta 2001)
+    ExpectRate(rate, 0.95, 8000,
+               {.below = 0.03, .above = 0.03});  // it oscillates with n p (Brown, Cai and DasGupta 2001)
   }
 }
 
@@ -70,7 +73,8 @@ TEST(Coverage, QuantileIntervalHoldsForAnyDistribution) {
   const Draw heavy = [](Rng& rng) { return rng.LogNormal(0, 2); };
   for (const double p : {0.5, 0.9}) {
     const double truth = p == 0.5 ? 1.0 : std::exp(2 * 1.2815515655446004);
-    const double rate = Rate(5000, 13, [&](Rng& rng) { return QuantileInterval(Sample(rng, 80, heavy), p).Contains(truth); });
+    const double rate =
+        Rate(5000, 13, [&](Rng& rng) { return QuantileInterval(Sample(rng, 80, heavy), p).Contains(truth); });
     ExpectRate(rate, 0.95, 5000, {.above = 0.05});  // conservative by construction
   }
 }
@@ -79,7 +83,8 @@ TEST(Coverage, ExpandedPercentileBootstrapOfSmallSamples) {
   for (const int n : {8, 25}) {
     const double rate = Rate(2000, 14, [&](Rng& rng) {
       const auto values = Sample(rng, n, Normal);
-      return BootstrapMean(values, {.resamples = 600, .seed = rng.Next(), .kind = BootstrapKind::kExpandedPercentile}).Contains(0);
+      return BootstrapMean(values, {.resamples = 600, .seed = rng.Next(), .kind = BootstrapKind::kExpandedPercentile})
+          .Contains(0);
     });
     ExpectRate(rate, 0.95, 2000, {.below = 0.015, .above = 0.01});
   }
@@ -88,7 +93,8 @@ TEST(Coverage, ExpandedPercentileBootstrapOfSmallSamples) {
 TEST(Coverage, PlainPercentileBootstrapIsTooNarrowForSmallSamplesAsItsCommentSays) {
   const double rate = Rate(3000, 15, [](Rng& rng) {
     const auto values = Sample(rng, 8, Normal);
-    return BootstrapMean(values, {.resamples = 600, .seed = rng.Next(), .kind = BootstrapKind::kPercentile}).Contains(0);
+    return BootstrapMean(values, {.resamples = 600, .seed = rng.Next(), .kind = BootstrapKind::kPercentile})
+        .Contains(0);
   });
   EXPECT_LT(rate, 0.92);
   EXPECT_GT(rate, 0.84);
@@ -151,7 +157,8 @@ TEST(Coverage, MedianRatioSurvivesOutliersThatRuinTheGeometricMean) {
       b.push_back(rng.LogNormal(0, 0.02));
     }
     const auto compared = ComparePaired(a, b, {.resamples = 2, .seed = rng.Next()});
-    return compared.ok() && compared->median_ratio.low <= 1.01 && compared->median_ratio.high >= 1 && compared->median_ratio.high < 1.1;
+    return compared.ok() && compared->median_ratio.low <= 1.01 && compared->median_ratio.high >= 1 &&
+           compared->median_ratio.high < 1.1;
   });
   EXPECT_GT(rate, 0.94);
 }
@@ -199,14 +206,16 @@ TEST(ErrorRate, SignAndWilcoxonRejectAtMostAsOftenAsNominal) {
   EXPECT_LE(sign, 0.05 + 4 * std::sqrt(0.05 * 0.95 / 6000));  // discrete: conservative
   EXPECT_GE(sign, 0.02);
   for (const int n : {12, 70}) {
-    const double wilcoxon = Rate(6000, 32, [&](Rng& rng) { return WilcoxonSignedRank(Sample(rng, n, Normal)).p_value <= 0.05; });
+    const double wilcoxon =
+        Rate(6000, 32, [&](Rng& rng) { return WilcoxonSignedRank(Sample(rng, n, Normal)).p_value <= 0.05; });
     ExpectRate(wilcoxon, 0.05, 6000, {.below = 0.01});
   }
 }
 
 TEST(ErrorRate, EquivalenceIsClaimedAtTheMarginAsOftenAsAlpha) {
   const double rate = Rate(6000, 33, [](Rng& rng) {
-    const auto differences = Sample(rng, 30, [](Rng& r) { return 0.5 + 0.5 * r.Normal(); });  // truth exactly at the margin
+    const auto differences =
+        Sample(rng, 30, [](Rng& r) { return 0.5 + 0.5 * r.Normal(); });  // truth exactly at the margin
     return EquivalenceTest(differences, 0.5).outcome == Equivalence::kEquivalent;
   });
   ExpectRate(rate, 0.05, 6000);
