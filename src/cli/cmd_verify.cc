@@ -63,7 +63,9 @@ int Run(const Options& options, const Common& common) {
     std::printf("%lld passed, %lld failed, %lld skipped\n", static_cast<long long>(report->total.passed), static_cast<long long>(report->total.failed),
                 static_cast<long long>(report->total.skipped));
   }
-  return report->total.failed > 0 ? kDoesNotHold : kFine;
+  if (report->total.failed == 0) return kFine;
+  std::fprintf(stderr, "assay verify: %lld case%s failed\n", static_cast<long long>(report->total.failed), report->total.failed == 1 ? "" : "s");
+  return kDoesNotHold;
 }
 
 }  // namespace

@@ -18,7 +18,8 @@
 // ASSAY_EPILOGUES(X): X(struct name, {parameter name, default}...), at most four parameters. The position is the enumerator's value.
 #define ASSAY_EPILOGUES(X) \
   X(Identity)              \
-  X(Softcap)
+  X(Softcap)               \
+  X(Sigmoid, {"bias_tokens", 4096})
 
 namespace assay::epilogue {
 #define ASSAY_EPILOGUE_ENUMERATOR(name, ...) k##name,
@@ -64,6 +65,13 @@ struct Identity : Normalised {
 struct Softcap : Normalised {
   static ASSAY_INLINE V Score(V z, const ScoreContext& at) {
     return Mul(Set(at.softcap), Tanh(Div(z, Set(at.softcap))));
+  }
+};
+
+// Ramapuram et al. 2024 (arXiv 2409.04431): sigma(z - log n) = 1 / (1 + n exp(-z)).
+struct Sigmoid : Unnormalised {
+  static ASSAY_INLINE V Weight(V z, const ScoreContext& at) {
+    return Div(Set(1.0f), Fma(Set(at.parameter[0]), Exp(Sub(Zero(), z)), Set(1.0f)));
   }
 };
 

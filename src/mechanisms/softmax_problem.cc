@@ -36,8 +36,8 @@ Status CheckMask(const Problem& problem, const Extents& extents, Role role, std:
   for (int axis = 0; fits && axis + 1 < mask->rank; ++axis) {
     const int64_t extent = Extent(*mask, axis);
     const auto target = static_cast<size_t>(axis + 4 - mask->rank);
-    // A batch of unequal lengths carries masks for its longest query.
-    fits = extent == 1 || (target == 2 ? extent >= leading[target] : extent == leading[target]);
+    // Packed sequences of unequal lengths share a mask as long as the longest, or longer.
+    fits = extent == 1 || extent == leading[target] || (target == 2 && problem.Has(Role::kCuQ) && extent > leading[target]);
   }
   if (!fits) {
     return BadInput(fmt::format("{}: {} is {}; it must broadcast to [{}, {}, {}, keys]", problem.mechanism, name, ShapeString(*mask), leading[0], leading[1], leading[2]));

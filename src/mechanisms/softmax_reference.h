@@ -150,4 +150,62 @@ class Outputs {
   const TensorView* weights_ = nullptr;
 };
 
+// The selection of full attention: every visible key.
+inline std::vector<int64_t> EveryVisibleKey(const Visibility& visibility, int64_t, int64_t h, int64_t i, int64_t key_tokens) {
+  return VisibleKeys(visibility, h, i, key_tokens);
+}
+
+// Softmax attention over the keys that `select(visibility, sequence, head, query, keys)` names, ascending. For query i of head h, which reads key/value
+// head g = floor(h Hkv / Hq):
+//     s_ij = scale q_i . k_j                                       z_ij = cap tanh(s_ij / cap) + bias_ij
+//     p_ij = exp(z_ij) / (sum_j exp(z_ij) + exp(sink_h))           o_i = sum_j p_ij v_j
+// A row without keys is 0.
+template <class T, class Select>
+void SoftmaxOver(const Problem& problem, const Select& select) {
+  using std::tanh;
+  const Extents extents = ResolveExtents(problem).value();
+  const T scale = Convert<T>(problem.scale);
+  const T cap = Convert<T>(problem.softcap);
+  const bool has_bias = problem.Has(Role::kMaskAdd) || problem.Has(Role::kAlibi);
+  const TensorView* sinks = problem.Find(Role::kSink);
+  const TensorView* scores = problem.Find(Role::kScores);
+  for (int64_t b = 0; b < extents.sequences; ++b) {
+    const int64_t queries = extents.query_tokens[static_cast<size_t>(b)];
+    const int64_t S = extents.key_tokens[static_cast<size_t>(b)];
+    Rows<T> q(problem, Role::kQ, b, queries, extents.query_heads, extents.head_dim);
+    Rows<T> k(problem, Role::kK, b, S, extents.kv_heads, extents.head_dim);
+    Rows<T> v(problem, Role::kV, b, S, extents.kv_heads, extents.v_head_dim);
+    const Visibility visibility(problem, extents, b);
+    const Outputs<T> outputs(problem, b);
+    for (int64_t h = 0; h < extents.query_heads; ++h) {
+      const int64_t g = KvHeadOf(h, extents);
+      std::optional<T> sink;
+      if (sinks != nullptr) sink = Convert<T>(sinks->At({h}));
+      for (int64_t i = 0; i < queries; ++i) {
+        const std::vector<int64_t> keys = select(visibility, b, h, i, S);
+        std::vector<T> z;
+        z.reserve(keys.size());
+        for (const int64_t j : keys) {
+          T s = scale * Dot(q.At(i, h), k.At(j, g), extents.head_dim);
+          if (problem.softcap > 0) s = cap * tanh(s / cap);
+          if (has_bias) s += Convert<T>(visibility.Bias(h, i, j));
+          z.push_back(s);
+        }
+        const Exponentials<T> row = Exponentiate(z, sink);
+        std::vector<T> o = WeightedSum(keys, row.weight, v, g, extents.v_head_dim);
+        if (!keys.empty() && AsDouble(row.sum) > 0) {
+          for (T& channel : o) channel /= row.sum;
+        }
+        outputs.Output(h, i, o);
+        outputs.LogSumExp(h, i, row);
+        outputs.Weights(h, i, keys, row.weight, row.sum);
+        if (scores == nullptr) continue;
+        for (int64_t j = 0; j < S; ++j) {
+          scores->Set({b, h, i, j}, AsDouble(scale * Dot(q.At(i, h), k.At(j, g), extents.head_dim)));
+        }
+      }
+    }
+  }
+}
+
 }  // namespace assay::reference
