@@ -31,6 +31,20 @@ TEST(Conformance, EveryCaseOfAKnownOperatorPasses) {
   EXPECT_GT(report->kernel_runs, 0);
 }
 
+// Read once: the flips below run every case many times.
+const std::vector<formats::Case>& AllCases() {
+  static const std::vector<formats::Case> all = [] {
+    std::vector<formats::Case> cases;
+    const auto files = formats::ListCaseFiles(DataDirectory());
+    for (size_t i = 0; files.ok() && i < files->size(); ++i) {
+      auto read = formats::ReadCaseFile((*files)[i]);
+      for (size_t j = 0; read.ok() && j < read->size(); ++j) cases.push_back(std::move((*read)[j]));
+    }
+    return cases;
+  }();
+  return all;
+}
+
 // Runs all cases of `op` through `mechanism` with `change` applied to every problem; returns how many then differ from their vectors.
 int CasesThatFail(std::string_view op, std::string_view mechanism_id, const std::function<void(Problem&)>& change) {
   const Mechanism& mechanism = **FindMechanism(mechanism_id);
@@ -38,15 +52,10 @@ int CasesThatFail(std::string_view op, std::string_view mechanism_id, const std:
   EXPECT_NE(adapter, mechanism.cases.end()) << mechanism_id << " does not serve " << op;
   if (adapter == mechanism.cases.end()) return 0;
   int failed = 0;
-  const auto files = formats::ListCaseFiles(DataDirectory());
-  for (const std::string& file : *files) {
-    const auto cases = formats::ReadCaseFile(file);
-    if (!cases.ok()) continue;
-    for (const formats::Case& item : *cases) {
-      if (item.op != op) continue;
-      const auto outputs = RunReference(mechanism, *adapter, item, change);
-      if (!outputs.ok() || !CompareOutputs(item, *outputs).ok()) ++failed;
-    }
+  for (const formats::Case& item : AllCases()) {
+    if (item.op != op) continue;
+    const auto outputs = RunReference(mechanism, *adapter, item, change);
+    if (!outputs.ok() || !CompareOutputs(item, *outputs).ok()) ++failed;
   }
   return failed;
 }
