@@ -15,7 +15,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kLargestConfigBytes = 16 * kMegabyte;
-constexpr size_t kLargestGgufHeaderBytes = 256 * kMegabyte;
+constexpr size_t kLargestGgufHeaderBytes = 64 * kMegabyte;
 
 // Typed access with the first mistake kept: later ones follow from it.
 class ConfigReader {
