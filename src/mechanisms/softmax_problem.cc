@@ -7,6 +7,8 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/role_name.h"
+
 namespace assay {
 namespace {
 
@@ -186,7 +188,7 @@ Status CheckExampleSpec(std::string_view mechanism, const ExampleSpec& spec) {
 Status CheckSoftmaxProblem(const Problem& problem, std::span<const Role> roles) {
   for (const Argument& argument : problem.arguments) {
     if (std::find(roles.begin(), roles.end(), argument.role) == roles.end()) {
-      return Unsupported(fmt::format("{}: role {} is not one it reads; remove it or choose another mechanism", problem.mechanism, static_cast<int>(argument.role)));
+      return Unsupported(fmt::format("{}: it does not read {}; remove it or choose another mechanism", problem.mechanism, NameOf(argument.role)));
     }
   }
   ASSAY_TRY(const Extents extents, ResolveExtents(problem));

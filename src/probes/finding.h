@@ -30,7 +30,7 @@ struct ProbeSkip {
 
 // All probes of one kernel.
 struct ProbeReport {
-  std::string kernel{};  // "gqa/tile avx2/f32"
+  std::string kernel{};  // "gqa/tile avx2/f32, f32 operands"
   std::vector<ProbeFinding> findings{};
   std::vector<std::string> passed{};
   std::vector<ProbeSkip> not_applicable{};

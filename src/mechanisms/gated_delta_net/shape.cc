@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/role_name.h"
 #include "mechanisms/gated_delta_net/gated_delta_net.h"
 
 namespace assay::gated_delta_net {
@@ -28,8 +29,7 @@ bool SameTokens(const TensorView& a, const TensorView& b, int token_axes) {
 Status CheckOptions(const Problem& problem) {
   for (const Argument& argument : problem.arguments) {
     if (std::find(kRoles.begin(), kRoles.end(), argument.role) == kRoles.end()) {
-      return Unsupported(fmt::format("gated_delta_net: role {} is not one it reads; a recurrence has no masks, pages, sinks or log-sum-exp",
-                                     static_cast<int>(argument.role)));
+      return Unsupported(fmt::format("gated_delta_net: it does not read {}; a recurrence has no masks, pages, sinks or log-sum-exp", NameOf(argument.role)));
     }
   }
   if (problem.softcap != 0 || problem.window_left >= 0 || problem.window_right >= 0) {

@@ -9,6 +9,7 @@
 #include <limits>
 #include <memory>
 
+#include "kernels/role_name.h"
 #include "probes/numerics/probe.h"
 
 namespace assay::numerics {
@@ -198,7 +199,7 @@ Outcome FarOffsets(const Subject& subject) {
     ++outcome.served;
     if (const int64_t mismatches = MismatchCount(Values(changed, Role::kO), expected); mismatches > 0) {
       outcome.Add(Severity::kCritical, fmt::format("{} of {} values change when rows lie 2^29 elements apart", mismatches, expected.size()),
-                  fmt::format("7 tokens, token stride 2^29 elements in role {}", static_cast<int>(role)));
+                  fmt::format("7 tokens, token stride 2^29 elements in {}", NameOf(role)));
     }
   }
   if (outcome.served == 0) return Outcome::NotApplicable("every far layout is refused");

@@ -228,6 +228,17 @@ TEST(Numerics, ARightKernelHasNoFindings) {
   }
 }
 
+// Our own kernels, on the fastest backend: the audit prints what this test forbids.
+TEST(Numerics, OurKernelsHaveNoFindings) {
+  const NumericsReport report = RunNumerics({.seed = 1, .run_id = "r"});
+  EXPECT_FALSE(report.kernels.empty());
+  for (const ProbeReport& kernel : report.kernels) {
+    EXPECT_GE(kernel.passed.size(), 8u) << kernel.kernel;
+    for (const ProbeFinding& finding : kernel.findings) ADD_FAILURE() << kernel.kernel << " " << finding.probe << ": " << finding.title << " (" << finding.reproducer << ")";
+  }
+  for (const ErrorGrowth& growth : report.growth) EXPECT_LT(growth.exponent.low, 1.0) << growth.kernel;
+}
+
 TEST(Numerics, MeasurementsNameTheirKernelAndProbe) {
   const NumericsReport report = RunNumerics({.mechanisms = {*FindMechanism("gqa")}, .seed = 1, .run_id = "r", .command = "assay audit"});
   if (report.kernels.empty()) GTEST_SKIP() << "gqa lists no kernel yet";

@@ -7,6 +7,8 @@
 #include <deque>
 #include <limits>
 
+#include "kernels/role_name.h"
+#include "mechanisms/kernel_agreement.h"
 #include "probes/numerics/probe.h"
 
 namespace assay::numerics {
@@ -109,18 +111,12 @@ std::string IndexText(const TensorView& view, size_t element) {
   return "[" + text + "]";
 }
 
-std::string_view RoleName(Role role) {
-  switch (role) {
-    case Role::kO: return "O";
-    case Role::kLse: return "LSE";
-    case Role::kStateOut: return "STATE_OUT";
-    default: return "output";
-  }
+// What a kernel may be off by: a calibrated multiple of its fp32 twin, some rounding steps where the twin happens to be exact, and, with
+// 16-bit operands, weights rounded to that type before they meet V.
+double Allowed(double twin_error, DType dtype) {
+  const double rounding = dtype == DType::kBf16 || dtype == DType::kF16 ? EpsilonOf(dtype) : 0;
+  return kShuffleMargin * (std::isfinite(twin_error) ? twin_error : 0) + kFloorUlps * EpsilonOf(DType::kF32) + rounding;
 }
-
-// What a kernel may be off by beyond twice its fp32 twin. fp32: some rounding steps of 2^-24 (polynomial exp, another order of sums). With
-// bf16 operands the weights may be rounded to bf16 before P V, 2^-9 of sum p |v| at the worst, and once more when they are requantised.
-double Allowance(DType dtype) { return dtype == DType::kBf16 || dtype == DType::kF16 ? 2 * EpsilonOf(dtype) : 8 * EpsilonOf(DType::kF32); }
 
 }  // namespace
 
@@ -232,7 +228,7 @@ Result<Judgement> Judge(const Subject& subject, const Problem& problem, ThreadPo
     }
     const RowErrors error = Compare(got, expected, magnitude, width);
     const RowErrors twin_error = Compare(Values(twin.problem, role), expected, magnitude, width);
-    const double allowed = 2 * (std::isfinite(twin_error.largest) ? twin_error.largest : 0) + Allowance(subject.dtype) + EpsilonOf(view.dtype);
+    const double allowed = Allowed(twin_error.largest, subject.dtype);
     if (role == Role::kO) {
       judgement.row_error = error.largest;
       judgement.twin_error = twin_error.largest;
@@ -240,7 +236,7 @@ Result<Judgement> Judge(const Subject& subject, const Problem& problem, ThreadPo
     }
     if (error.largest <= allowed) continue;
     if (judgement.right) {
-      judgement.text = fmt::format("{}{} is {:.6g}, the truth is {:.6g}: error {:.2g}, allowed {:.2g} (fp32 twin {:.2g})", RoleName(role),
+      judgement.text = fmt::format("{}{} is {:.6g}, the truth is {:.6g}: error {:.2g}, allowed {:.2g} (fp32 twin {:.2g})", NameOf(role),
                                    IndexText(view, error.at), got[error.at], expected[error.at], error.largest, allowed, twin_error.largest);
     }
     judgement.right = false;
