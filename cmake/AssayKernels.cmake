@@ -12,6 +12,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   set_source_files_properties(${kernel_dir}/backend_avx2.cc PROPERTIES COMPILE_OPTIONS "${kernel_flags};${avx2_flags}")
   set_source_files_properties(${kernel_dir}/backend_avx512.cc PROPERTIES COMPILE_OPTIONS "${kernel_flags};${avx512_flags}")
   set_source_files_properties(${kernel_dir}/backend_generic.cc PROPERTIES COMPILE_OPTIONS "${kernel_flags}")
+  set_source_files_properties(${kernel_dir}/simd_probe_avx2_test.cc PROPERTIES COMPILE_OPTIONS "-fno-exceptions;${avx2_flags}")
+  set_source_files_properties(${kernel_dir}/simd_probe_avx512_test.cc PROPERTIES COMPILE_OPTIONS "-fno-exceptions;${avx512_flags}")
+  # AVX-512 emulated lane by lane for tests; optimised, or the tests would take minutes.
+  set_source_files_properties(${kernel_dir}/backend_emulated_test.cc PROPERTIES COMPILE_OPTIONS "-O2;-Wno-psabi")
 else()
   # Elsewhere the generic backend is the only one: let it use the CPU's fused multiply-add.
   set_source_files_properties(${kernel_dir}/backend_generic.cc PROPERTIES COMPILE_OPTIONS "${kernel_flags};-ffp-contract=fast")

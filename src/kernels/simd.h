@@ -7,7 +7,8 @@
 //   Zero Set Load Store LoadPartial StorePartial        Add Sub Mul Div Fma(a,b,c)=ab+c Max Min Abs Floor Ceil Round
 //   Less Equal And Or Select(m,yes,no) Any IsNan         ScaleByPow2(v,n): v 2^n, n integral in [-127, 127], 0 at -127
 //   ReduceAdd ReduceMax                                  LoadBf16 StoreBf16 LoadF16 LoadI8
-//   LoadPairs SetPair LowOfPair HighOfPair DotPairs      VI DotBytes(acc,u8,i8) LoadBytes SetBytes ToFloat StoreInts
+//   LoadPairs SetPair LowOfPair HighOfPair DotPairs      VI ZeroInts DotBytes(acc,u8,i8) LoadBytes SetBytes ToFloat StoreInts
+//   Sqrt Iota Prefetch
 // Max(a,b) and Min(a,b) return b when either is NaN, as x86 does: put the value whose NaN must survive second.
 // Every order of additions is fixed, so equal inputs give equal bits on one backend whatever the tile shape around them.
 #pragma once
@@ -19,8 +20,14 @@
 #error "a backend's translation unit defines ASSAY_SIMD_NAMESPACE before it includes simd.h"
 #endif
 
+#if defined(ASSAY_SIMD_EMULATED)  // only to be right: code of a reasonable size
+#define ASSAY_INLINE inline
+#define ASSAY_UNROLL
+#else
 #define ASSAY_INLINE inline __attribute__((always_inline))
-#if defined(__clang__)
+#endif
+#if defined(ASSAY_SIMD_EMULATED)
+#elif defined(__clang__)
 #define ASSAY_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define ASSAY_UNROLL _Pragma("GCC unroll 64")
@@ -41,7 +48,7 @@ inline constexpr float kLog2E = 1.44269504088896340736f;
 inline constexpr float kLn2 = 0.69314718055994530942f;
 
 // 2^x for x <= 127; 0 below -127, NaN stays NaN. x = n + r with integral n and |r| <= 1/2; minimax polynomials in r with value 1 at 0.
-// Relative error: 2e-9 before rounding (kPrecise), 3e-6 (kFast: enough where the result is rounded to bf16, eps 4e-3).
+// Relative error before rounding: 2e-9 (kPrecise), 9e-8 (kFast: for weights that are rounded to bf16; their unrounded sum makes the LSE).
 enum class Precision { kPrecise, kFast };
 template <Precision kPrecision>
 ASSAY_INLINE V Exp2(V x) {
@@ -56,16 +63,17 @@ ASSAY_INLINE V Exp2(V x) {
     p = Fma(p, r, Set(0.24022647738456726f));
     p = Fma(p, r, Set(0.6931471824645996f));
   } else {
-    p = Fma(r, Set(0.009582852944731712f), Set(0.055906426161527634f));
-    p = Fma(p, r, Set(0.24024099111557007f));
-    p = Fma(p, r, Set(0.6931241750717163f));
+    p = Fma(r, Set(0.001326472731307149f), Set(0.009671512991189957f));
+    p = Fma(p, r, Set(0.05550733581185341f));
+    p = Fma(p, r, Set(0.24022242426872253f));
+    p = Fma(p, r, Set(0.6931470036506653f));
   }
   return ScaleByPow2(Fma(p, r, Set(1.0f)), n);
 }
 
-// e^x with the rounding of x log2(e) made good: the low half of log2(e) is added to the argument's remainder. Overflows to infinity
-// beyond 88; 0 below -87.
+// e^x, relative error about 1e-7 (Cephes' polynomial). Saturates at e^88.7 and gives 0 below -87.33, where the smallest normal float lies; NaN stays NaN.
 ASSAY_INLINE V Exp(V x) {
+  const M vanishes = Less(x, Set(-87.33f));
   // The order keeps a NaN: it is the second operand of both.
   x = Min(Set(88.7f), Max(Set(-88.0f), x));
   const V n = Round(Mul(x, Set(kLog2E)));
@@ -80,7 +88,7 @@ ASSAY_INLINE V Exp(V x) {
   p = Fma(p, Mul(r, r), Add(r, Set(1.0f)));
   // Two steps, because 2^128 has no float.
   const V half = Floor(Mul(n, Set(0.5f)));
-  return ScaleByPow2(ScaleByPow2(p, half), Sub(n, half));
+  return Select(vanishes, Zero(), ScaleByPow2(ScaleByPow2(p, half), Sub(n, half)));
 }
 
 // tanh x; Cephes' split at 0.625 keeps the relative error at a few ulp near 0, where 1 - 2 / (e^2x + 1) cancels.

@@ -2,8 +2,9 @@
 // one more variant would help machines of 2017 to 2019 only.
 #pragma once
 
-#ifndef ASSAY_SIMD_EMULATED
+#ifndef ASSAY_SIMD_EMULATED  // tests run this file on any x86 CPU through SIMDe (backend_emulated_test.cc)
 #include <immintrin.h>
+#define ASSAY_AS_BF16(v) reinterpret_cast<__m512bh>(v)
 #endif
 
 namespace assay::ASSAY_SIMD_NAMESPACE {
@@ -16,7 +17,11 @@ using VI = __m512i;
 inline constexpr int kLanes = 16;
 inline constexpr int kRegisters = 32;
 inline constexpr bool kNativePairs = true;
+#ifdef ASSAY_SIMD_EMULATED
+inline constexpr char kName[] = "avx512_emulated";
+#else
 inline constexpr char kName[] = "avx512";
+#endif
 
 ASSAY_INLINE V Zero() { return _mm512_setzero_ps(); }
 ASSAY_INLINE V Set(float x) { return _mm512_set1_ps(x); }
@@ -79,7 +84,7 @@ ASSAY_INLINE VP SetPair(uint32_t pair) { return _mm512_set1_epi32(static_cast<in
 ASSAY_INLINE V LowOfPair(VP v) { return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16)); }
 ASSAY_INLINE V HighOfPair(VP v) { return _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(static_cast<int>(0xffff0000u)))); }
 ASSAY_INLINE V DotPairs(V acc, VP a, VP b) {
-  return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+  return _mm512_dpbf16_ps(acc, ASSAY_AS_BF16(a), ASSAY_AS_BF16(b));
 }
 
 ASSAY_INLINE VI ZeroInts() { return _mm512_setzero_si512(); }

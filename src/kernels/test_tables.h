@@ -8,6 +8,10 @@
 
 #include "kernels/kernel_table.h"
 
+#if defined(__x86_64__) && !defined(__clang__) && __has_include(<simde/x86/avx512.h>)
+#define ASSAY_HAS_EMULATION
+#endif
+
 namespace assay::testing {
 
 constexpr double kInf = std::numeric_limits<double>::infinity();

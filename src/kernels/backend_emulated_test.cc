@@ -1,0 +1,98 @@
+// The AVX-512 backend on a CPU without AVX-512: the same kernels, their intrinsics emulated by SIMDe, so that its code is tested on every
+// x86 machine (GCC; SIMDe 0.7.4 and clang 19 disagree about __bf16). What SIMDe lacks is spelled out below, lane by lane.
+#if defined(__x86_64__) && !defined(__clang__) && __has_include(<simde/x86/avx512.h>)
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wall"
+#pragma GCC diagnostic ignored "-Wextra"
+#pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#include <simde/x86/avx512.h>
+#pragma GCC diagnostic pop
+#pragma GCC diagnostic ignored "-Wpsabi"  // vectors stay inside this file
+
+#include <cmath>
+#include <cstring>
+
+#include "core/dtype.h"
+
+namespace {
+
+using __mmask16 = simde__mmask16;
+
+template <class To, class From>
+To Bits(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof(to));
+  return to;
+}
+template <class T, int n>
+struct Lanes {
+  T at[n];
+};
+template <class ToLane, class FromLane, int n, class To, class From, class Function>
+To Map(const From& from, const Function& function) {
+  const auto in = Bits<Lanes<FromLane, n>>(from);
+  Lanes<ToLane, n> out;
+  for (int i = 0; i < n; ++i) out.at[i] = function(in.at[i]);
+  return Bits<To>(out);
+}
+
+__m512i _mm512_cvtps_epi32(__m512 v) {
+  return Map<int32_t, float, 16, __m512i>(v, [](float x) {
+    return std::isfinite(x) && std::fabs(x) < 2e9f ? static_cast<int32_t>(std::nearbyint(x)) : INT32_MIN;
+  });
+}
+__m512 _mm512_cvtepi32_ps(__m512i v) {
+  return Map<float, int32_t, 16, __m512>(v, [](int32_t x) { return static_cast<float>(x); });
+}
+__m512i _mm512_cvtepi8_epi32(__m128i v) {
+  return Map<int32_t, int8_t, 16, __m512i>(v, [](int8_t x) { return static_cast<int32_t>(x); });
+}
+__m512i _mm512_cvtepu16_epi32(__m256i v) {
+  return Map<uint32_t, uint16_t, 16, __m512i>(v, [](uint16_t x) { return static_cast<uint32_t>(x); });
+}
+__m256i _mm512_cvtepi32_epi16(__m512i v) {
+  return Map<uint16_t, uint32_t, 16, __m256i>(v, [](uint32_t x) { return static_cast<uint16_t>(x); });
+}
+__m512 _mm512_cvtph_ps(__m256i v) {
+  return Map<float, uint16_t, 16, __m512>(v, [](uint16_t x) { return assay::F32FromF16(x); });
+}
+float _mm512_reduce_add_ps(__m512 v) {
+  auto lanes = Bits<Lanes<float, 16>>(v);
+  for (int half = 8; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lanes.at[i] += lanes.at[i + half];
+  }
+  return lanes.at[0];
+}
+float _mm512_reduce_max_ps(__m512 v) {
+  const auto lanes = Bits<Lanes<float, 16>>(v);
+  float most = lanes.at[0];
+  for (const float lane : lanes.at) most = most > lane ? most : lane;
+  return most;
+}
+
+__m512 _mm512_maskz_loadu_ps(__mmask16 mask, const float* p) {
+  Lanes<float, 16> lanes{};
+  for (int i = 0; i < 16; ++i) {
+    if ((mask >> i & 1) != 0) lanes.at[i] = p[i];
+  }
+  return Bits<__m512>(lanes);
+}
+void _mm512_mask_storeu_ps(float* p, __mmask16 mask, __m512 v) {
+  const auto lanes = Bits<Lanes<float, 16>>(v);
+  for (int i = 0; i < 16; ++i) {
+    if ((mask >> i & 1) != 0) p[i] = lanes.at[i];
+  }
+}
+
+}  // namespace
+
+#define ASSAY_AS_BF16(v) Bits<simde__m512bh>(v)
+#define ASSAY_SIMD_NAMESPACE avx512_emulated
+#define ASSAY_SIMD_AVX512
+#define ASSAY_SIMD_EMULATED
+#include "kernels/backend-inl.h"
+#include "kernels/simd_probe-inl.h"
+#endif

@@ -1,0 +1,6 @@
+// Compiled with the flags of backend_avx2.cc.
+#if defined(__x86_64__)
+#define ASSAY_SIMD_NAMESPACE probe_avx2
+#define ASSAY_SIMD_AVX2
+#include "kernels/simd_probe-inl.h"
+#endif
