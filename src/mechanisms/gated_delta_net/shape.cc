@@ -153,7 +153,6 @@ Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parame
   if (spec.storage == ExampleSpec::Storage::kPaged) return Unsupported("gated_delta_net: a recurrence keeps a state, no pages");
   if (spec.query_tokens.size() != spec.key_tokens.size()) return bad("needs one query and one key length for each sequence");
   if (spec.query_heads < 1 || spec.kv_heads < 1 || spec.head_dim < 1 || spec.v_head_dim < 0) return bad("needs heads and widths of at least 1");
-  if (spec.query_heads % spec.kv_heads != 0) return bad("needs value heads (query_heads) that are a multiple of the key heads (kv_heads)");
   if (!IsFloat(spec.dtype)) return bad("has floating-point elements");
   bool history = false;
   for (size_t b = 0; b < spec.query_tokens.size(); ++b) {
@@ -167,15 +166,19 @@ Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parame
   }
   const int64_t total = std::accumulate(spec.query_tokens.begin(), spec.query_tokens.end(), int64_t{0});
   const int64_t tokens = dense && sequences > 0 ? spec.query_tokens[0] : 0;
-  const int64_t value_dim = spec.v_head_dim > 0 ? spec.v_head_dim : spec.head_dim;
-  const int64_t key_heads = spec.kv_heads;
-  const int64_t value_heads = spec.query_heads;
+  // The widths that the cost model takes for such a layer: parameters first, then the layer's own.
+  const LayerWidths widths = WidthsOf({.query_heads = spec.query_heads, .kv_heads = spec.kv_heads, .head_dim = spec.head_dim, .v_head_dim = spec.v_head_dim}, parameters);
+  const int64_t key_heads = widths.key_heads;
+  const int64_t value_heads = widths.value_heads;
+  const int64_t key_dim = widths.key_dim;
+  const int64_t value_dim = widths.value_dim;
+  if (value_heads % key_heads != 0) return bad("needs value heads that are a multiple of the key heads");
 
   OwnedProblem owned;
   Problem& problem = owned.problem;
   problem.mechanism = "gated_delta_net";
   problem.phase = std::all_of(spec.query_tokens.begin(), spec.query_tokens.end(), [](int64_t n) { return n <= 1; }) ? Phase::kDecode : Phase::kPrefill;
-  problem.scale = 1 / std::sqrt(static_cast<double>(spec.head_dim));
+  problem.scale = 1 / std::sqrt(static_cast<double>(key_dim));
   problem.causal = spec.causal == Causal::kNone ? Causal::kBottomRight : spec.causal;
   if (parameters["delta"] == 0) problem.parameters.push_back({"delta", 0});
   const auto add = [&](Role role, DType dtype, int64_t heads, int64_t width) {
@@ -183,12 +186,12 @@ Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parame
     if (width > 0) extents.push_back(width);
     return owned.Adopt(role, Tensor(dtype, extents));
   };
-  FillUnitRows(add(Role::kQ, spec.dtype, key_heads, spec.head_dim), spec.head_dim, rng);
-  FillUnitRows(add(Role::kK, spec.dtype, key_heads, spec.head_dim), spec.head_dim, rng);
+  FillUnitRows(add(Role::kQ, spec.dtype, key_heads, key_dim), key_dim, rng);
+  FillUnitRows(add(Role::kK, spec.dtype, key_heads, key_dim), key_dim, rng);
   Fill(add(Role::kV, spec.dtype, value_heads, value_dim), rng, [](Rng& r, double deviation) { return deviation * r.Normal(); }, 1);
   // Gates, states and outputs stay wide: deployed kernels keep them in fp32 too.
   const DType wide = spec.dtype == DType::kF64 ? DType::kF64 : DType::kF32;
-  Fill(add(Role::kLogDecay, wide, value_heads, parameters["channel_decay"] != 0 ? spec.head_dim : 0), rng,
+  Fill(add(Role::kLogDecay, wide, value_heads, parameters["channel_decay"] != 0 ? key_dim : 0), rng,
        [](Rng& r, double mean) { return mean * r.Uniform(0, 2); }, spec.log_decay);
   Fill(add(Role::kBeta, wide, value_heads, 0), rng, [](Rng& r, double most) { return most / (1 + std::exp(-r.Normal())); }, parameters["beta_max"]);
   if (!dense) {
@@ -203,11 +206,11 @@ Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parame
   }
   // A sequence with keys before its queries starts from what they left behind; zeros where there were none.
   if (history) {
-    const TensorView state = owned.Add(Role::kStateIn, wide, {sequences, value_heads, spec.head_dim, value_dim});
+    const TensorView state = owned.Add(Role::kStateIn, wide, {sequences, value_heads, key_dim, value_dim});
     for (int64_t b = 0; b < sequences; ++b) {
       if (spec.key_tokens[static_cast<size_t>(b)] == spec.query_tokens[static_cast<size_t>(b)]) continue;
       for (int64_t h = 0; h < value_heads; ++h) {
-        for (int64_t c = 0; c < spec.head_dim; ++c) {
+        for (int64_t c = 0; c < key_dim; ++c) {
           for (int64_t j = 0; j < value_dim; ++j) state.Set({b, h, c, j}, rng.Normal());
         }
       }
@@ -216,7 +219,7 @@ Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parame
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const auto constant = [](Rng&, double value) { return value; };
   Fill(add(Role::kO, wide, value_heads, value_dim), rng, constant, nan);
-  Fill(owned.Add(Role::kStateOut, wide, {sequences, value_heads, spec.head_dim, value_dim}), rng, constant, nan);
+  Fill(owned.Add(Role::kStateOut, wide, {sequences, value_heads, key_dim, value_dim}), rng, constant, nan);
   return owned;
 }
 

@@ -1,8 +1,314 @@
+// Builds the calls, checks and times them in groups (one group a phase and length), and writes what was found as rows and measurements.
 #include "probes/cost/cost.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/thread_pool.h"
+#include "machine/ceilings.h"
+#include "machine/fingerprint.h"
+#include "machine/paired_runner.h"
+#include "machine/roofline.h"
+#include "probes/cost/row_check.h"
+#include "stats/interval.h"
+#include "store/sha256.h"
+
 namespace assay {
+namespace cost {
+namespace {
+
+// Elements of K and V that a call may have: beyond, filling them with random numbers takes longer than measuring.
+constexpr double kMostElements = 1.5e8;
+constexpr int kFewestRounds = 5;
+
+// One kernel on one prepared problem.
+struct Call {
+  const CostSubject* subject = nullptr;
+  const Kernel* kernel = nullptr;
+  DType dtype = DType::kF32;
+  std::shared_ptr<OwnedProblem> problem;
+  std::unique_ptr<Plan> plan;
+  CostQuery query;
+  bool baseline = false;
+};
+
+// The calls of one phase and length, timed together.
+struct Group {
+  Phase phase = Phase::kDecode;
+  int64_t tokens = 0;
+  std::vector<Call> calls;
+  [[nodiscard]] std::string where() const { return fmt::format("{} at {} tokens", phase == Phase::kDecode ? "decode" : "prefill", tokens); }
+};
+
+double ElementBytes(DType dtype) { return BitsOf(dtype) / 8.0; }
+
+CostQuery QueryOf(const CostOptions& options, const CostSubject& subject, DType dtype, const Group& group) {
+  const bool decode = group.phase == Phase::kDecode;
+  return {.shape = options.shape,
+          .parameters = subject.parameters,
+          .new_tokens = decode ? 1 : group.tokens,
+          .context_tokens = decode ? group.tokens : 0,
+          .sequences = decode ? options.decode_sequences : 1,
+          .cache_bytes_per_element = ElementBytes(dtype)};
+}
+
+Result<OwnedProblem> ExampleOf(const CostOptions& options, const CostSubject& subject, DType dtype, const Group& group) {
+  const bool decode = group.phase == Phase::kDecode;
+  const auto sequences = static_cast<size_t>(decode ? options.decode_sequences : 1);
+  ExampleSpec spec;
+  spec.query_tokens.assign(sequences, decode ? 1 : group.tokens);
+  spec.key_tokens.assign(sequences, decode ? group.tokens + 1 : group.tokens);
+  spec.query_heads = options.shape.query_heads;
+  spec.kv_heads = options.shape.kv_heads;
+  spec.head_dim = options.shape.head_dim;
+  spec.v_head_dim = options.shape.v_head_dim;
+  spec.dtype = dtype;
+  spec.with_lse = false;
+  Rng rng(DeriveSeed(options.seed, fmt::format("cost/{}/{}/{}", subject.mechanism->id, NameOf(dtype), group.where())));
+  return subject.mechanism->example(spec, subject.parameters, rng);
+}
+
+class Probe {
+ public:
+  explicit Probe(const CostOptions& options) : options_(options), fingerprint_(machine::TakeFingerprint()) {
+    threads_ = options.threads > 0 ? options.threads : std::max(1, static_cast<int>(fingerprint_.usable_cpus()));
+    pool_ = std::make_unique<ThreadPool>(ThreadPool::Options{.workers = threads_});
+  }
+
+  Result<CostReport> Run() {
+    machine::CeilingOptions ceiling_options;
+    ceiling_options.kinds = {machine::CeilingKind::kFp32, machine::CeilingKind::kBf16, machine::CeilingKind::kL2Read, machine::CeilingKind::kL3Read, machine::CeilingKind::kDramRead};
+    ASSAY_TRY(ceilings_, machine::Ceilings::Make(fingerprint_, *pool_, ceiling_options));
+    start_ = std::chrono::steady_clock::now();
+    std::vector<Group> groups;
+    for (const int64_t tokens : options_.decode_contexts) groups.push_back({Phase::kDecode, tokens, {}});
+    for (const int64_t tokens : options_.prefill_tokens) groups.push_back({Phase::kPrefill, tokens, {}});
+    for (size_t i = 0; i < groups.size(); ++i) {
+      if (Stop()) {
+        report_.stopped = true;
+        break;
+      }
+      // What earlier groups left unused goes to the later ones.
+      const double left_s = options_.budget_s - Elapsed();
+      if (left_s <= 0) {
+        Refuse("all", groups[i].where(), fmt::format("the budget of {:g} s was used up before this length", options_.budget_s));
+        continue;
+      }
+      Measure(&groups[i], left_s / static_cast<double>(groups.size() - i));
+      groups[i].calls.clear();
+    }
+    report_.raw_samples_json = raw_.dump();
+    const std::string artifact = Sha256Hex(report_.raw_samples_json);
+    for (Measurement& row : report_.measurements) row.samples_artifact = artifact;
+    return std::move(report_);
+  }
+
+ private:
+  [[nodiscard]] bool Stop() const { return options_.stop && options_.stop(); }
+  [[nodiscard]] double Elapsed() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  void Refuse(std::string_view mechanism, std::string where, std::string reason) { report_.refusals.push_back({std::string(mechanism), std::move(where), std::move(reason)}); }
+
+  // Every kernel in prefill; the default alone in decode, where a chunked form is the same call.
+  void Prepare(Group* group) {
+    for (const CostSubject& subject : options_.subjects) {
+      for (const DType dtype : subject.dtypes) {
+        const CostQuery query = QueryOf(options_, subject, dtype, *group);
+        const ResidentBytes resident = subject.mechanism->resident(query.shape, query.parameters, query);
+        const double elements = resident.At(static_cast<double>(group->tokens)) * static_cast<double>(query.sequences) / ElementBytes(dtype);
+        if (elements > kMostElements) {
+          Refuse(subject.mechanism->id, group->where(), fmt::format("{:.3g} cache elements; at most {:.2g} are filled for a measurement", elements, kMostElements));
+          continue;
+        }
+        Result<OwnedProblem> example = ExampleOf(options_, subject, dtype, *group);
+        if (!example.ok()) {
+          Refuse(subject.mechanism->id, group->where(), example.error().message);
+          continue;
+        }
+        const auto problem = std::make_shared<OwnedProblem>(std::move(example).value());
+        std::string reason = "no kernel here serves it";
+        bool any = false;
+        for (const Kernel& kernel : subject.mechanism->kernels) {
+          if (any && group->phase == Phase::kDecode) break;
+          if (const Status status = kernel.check(problem->problem, kernel); !status.ok()) {
+            reason = status.error().message;
+            continue;
+          }
+          auto plan = kernel.prepare(problem->problem, kernel, {.pool = pool_.get()});
+          if (!plan.ok()) {
+            reason = plan.error().message;
+            continue;
+          }
+          (*plan)->Pack();
+          group->calls.push_back({&subject, &kernel, dtype, problem, std::move(plan).value(), query, &subject == &options_.subjects.front() && !any});
+          any = true;
+        }
+        if (!any) Refuse(subject.mechanism->id, fmt::format("{}, {}", group->where(), NameOf(dtype)), reason);
+      }
+    }
+  }
+
+  // Calls that are so slow that the budget allows too few rounds are refused before they eat the others' time.
+  void DropSlowCalls(Group* group, double budget_s) {
+    std::vector<Call> kept;
+    const double share_s = budget_s / static_cast<double>(std::max<size_t>(1, group->calls.size()));
+    for (Call& call : group->calls) {
+      const double before = Elapsed();
+      call.plan->Run();
+      const double seconds = Elapsed() - before;
+      const Status right = CheckRows(*call.subject->mechanism, call.dtype, call.problem->problem);
+      const std::string where = fmt::format("{}, {}, {}", group->where(), call.kernel->id, NameOf(call.dtype));
+      if (!right.ok()) {
+        Refuse(call.subject->mechanism->id, where, "a wrong answer has no speed: " + right.error().message);
+      } else if (seconds * kFewestRounds > share_s) {
+        Refuse(call.subject->mechanism->id, where, fmt::format("one call takes {:.3g} s; {} rounds do not fit into its {:.3g} s of the budget", seconds, kFewestRounds, share_s));
+      } else {
+        kept.push_back(std::move(call));
+      }
+    }
+    group->calls = std::move(kept);
+  }
+
+  void Measure(Group* group, double budget_s) {
+    const double begin = Elapsed();
+    Prepare(group);
+    DropSlowCalls(group, budget_s);
+    if (group->calls.empty()) return;
+    std::vector<machine::TimedSubject> subjects;
+    for (const Call& call : group->calls) {
+      Plan* plan = call.plan.get();
+      // Answers were checked a moment ago, on these very plans.
+      subjects.push_back({.name = fmt::format("{}/{}/{}", call.subject->mechanism->id, call.kernel->id, NameOf(call.dtype)), .run = [plan] { plan->Run(); }, .check = [] { return Ok(); }});
+    }
+    machine::PairedOptions paired;
+    paired.min_rounds = kFewestRounds;
+    paired.max_rounds = std::max(kFewestRounds, options_.max_rounds);
+    paired.repeats = 1;
+    paired.budget_s = std::max(0.05, budget_s - (Elapsed() - begin));
+    paired.threads = threads_;
+    paired.seed = DeriveSeed(options_.seed, group->where());
+    paired.stop = options_.stop;
+    if (options_.progress) paired.progress = [this](int, double) { options_.progress(Elapsed()); };
+    const auto result = machine::RunPaired(subjects, ceilings_.get(), paired);
+    if (!result.ok()) {
+      Refuse("all", group->where(), result.error().message);
+      return;
+    }
+    report_.stopped = report_.stopped || result->stopped;
+    if (result->rounds.empty()) return;
+    raw_.push_back({{"where", group->where()}, {"paired", machine::RawSamplesJson(*result)}});
+    for (size_t i = 0; i < group->calls.size(); ++i) AddRow(*group, i, *result);
+  }
+
+  // The call that the others are compared with: of the first subject, and of the same element type where it has one.
+  static size_t BaselineOf(const Group& group, size_t index) {
+    size_t baseline = index;
+    for (size_t i = group.calls.size(); i-- > 0;) {
+      if (!group.calls[i].baseline) continue;
+      if (baseline == index || group.calls[i].dtype == group.calls[index].dtype) baseline = i;
+    }
+    return baseline;
+  }
+
+  void AddRow(const Group& group, size_t index, const machine::PairedResult& result) {
+    const Call& call = group.calls[index];
+    CostRow row;
+    row.mechanism = call.subject->mechanism->id;
+    row.parameters = call.subject->parameters.Canonical();
+    row.implementation = fmt::format("assay/{}", call.plan->target());
+    row.phase = group.phase;
+    row.tokens = group.tokens;
+    row.flags = result.flags();
+    const std::vector<double>& seconds = result.subjects[index].best_s;
+    const stats::Interval median = stats::QuantileInterval(seconds, 0.5);
+    const std::string origin = fmt::format("{} interleaved rounds on {} threads; the answer was checked against the fp64 reference first", seconds.size(), threads_);
+    row.time = {.value = 1e3 * median.estimate, .low = 1e3 * median.low, .high = 1e3 * median.high, .unit = "ms", .basis = Basis::kMeasured, .origin = origin};
+
+    const LayerCost work = call.subject->mechanism->cost(call.query);
+    const double bytes = work.bytes_read + work.bytes_written;
+    machine::UsefulWork useful = {.ops = work.flops, .bytes = bytes};
+    useful.arithmetic = call.dtype == DType::kBf16 ? machine::CeilingKind::kBf16 : machine::CeilingKind::kFp32;
+    useful.bandwidth = machine::ReadLevelFor(fingerprint_, bytes, threads_);
+    auto share = machine::ShareOfCeiling(result, index, useful);
+    if (!share.ok() && useful.arithmetic == machine::CeilingKind::kBf16) {
+      // No bf16 arithmetic here: kernels widen, and fp32 is their ceiling.
+      useful.arithmetic = machine::CeilingKind::kFp32;
+      share = machine::ShareOfCeiling(result, index, useful);
+    }
+    if (share.ok()) {
+      row.ceiling_share = {.value = share->share, .low = share->share_interval.low, .high = share->share_interval.high, .unit = "fraction", .basis = Basis::kMeasured,
+                           .origin = fmt::format("useful work over {} = {:.4g} {} in the same rounds", machine::NameOf(share->ceiling), share->ceiling_rate, machine::UnitOf(share->ceiling))};
+    } else {
+      row.ceiling_share = Quantity::Refused("fraction", share.error().message);
+    }
+    const size_t baseline = BaselineOf(group, index);
+    if (baseline == index) {
+      row.ratio_to_baseline = Quantity::Exact(1, "ratio", "it is the baseline");
+    } else if (const auto ratio = result.Compare(index, baseline, options_.seed); ratio.ok()) {
+      row.ratio_to_baseline = {.value = ratio->ratio.estimate, .low = ratio->ratio.low, .high = ratio->ratio.high, .unit = "ratio", .basis = Basis::kMeasured,
+                               .origin = fmt::format("time over that of {} in the same round, {} pairs", result.subjects[baseline].name, ratio->pairs)};
+    } else {
+      row.ratio_to_baseline = Quantity::Refused("ratio", ratio.error().message);
+    }
+    AddMeasurements(group, call, row, static_cast<int64_t>(seconds.size()), share.ok() ? &*share : nullptr);
+    report_.rows.push_back(std::move(row));
+  }
+
+  void AddMeasurements(const Group& group, const Call& call, const CostRow& row, int64_t samples, const machine::CeilingShare* share) {
+    Measurement base;
+    base.run_id = options_.run_id;
+    base.subject = {.mechanism = row.mechanism, .parameters = row.parameters, .implementation = row.implementation, .revision = call.subject->mechanism->revision};
+    base.factors = {{"decode_sequences", fmt::format("{}", options_.decode_sequences)},
+                    {"dtype", std::string(NameOf(call.dtype))},
+                    {"head_dim", fmt::format("{}", options_.shape.head_dim)},
+                    {"kernel", std::string(call.kernel->id)},
+                    {"kv_heads", fmt::format("{}", options_.shape.kv_heads)},
+                    {"phase", group.phase == Phase::kDecode ? "decode" : "prefill"},
+                    {"query_heads", fmt::format("{}", options_.shape.query_heads)},
+                    {"threads", fmt::format("{}", threads_)},
+                    {"tokens", fmt::format("{}", group.tokens)}};
+    base.probe = "cost";
+    base.sample_count = samples;
+    base.command = options_.command;
+    base.machine = fingerprint_.Id();
+    base.flags = row.flags;
+    base.seed = options_.seed;
+    base.cell_key = CellKey(base.subject, base.factors, base.machine);
+    const auto add = [&](std::string_view metric, const Quantity& quantity) {
+      Measurement measurement = base;
+      measurement.metric = metric;
+      measurement.quantity = quantity;
+      report_.measurements.push_back(std::move(measurement));
+    };
+    add(group.phase == Phase::kDecode ? "decode_time_ms" : "prefill_time_ms", row.time);
+    add("ceiling_share", row.ceiling_share);
+    add("time_ratio", row.ratio_to_baseline);
+    if (share == nullptr) return;
+    const bool flops = share->arithmetic_bound;
+    const auto rate = [&](double value) { return Quantity{.value = value, .low = value, .high = value, .unit = flops ? "FLOP/s" : "B/s", .basis = Basis::kMeasured, .origin = row.ceiling_share.origin}; };
+    add(flops ? "achieved_flops_per_second" : "achieved_bytes_per_second", rate(share->rate));
+    add(flops ? "ceiling_flops_per_second" : "ceiling_bytes_per_second", rate(share->ceiling_rate));
+    // Beside the share: how many operations a byte carries, for the roofline.
+    const LayerCost work = call.subject->mechanism->cost(call.query);
+    add("arithmetic_intensity", Quantity::Exact(work.flops / (work.bytes_read + work.bytes_written), "FLOP/B", "useful operations over minimal traffic, counted"));
+  }
+
+  const CostOptions& options_;
+  machine::Fingerprint fingerprint_;
+  int threads_ = 1;
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<machine::Ceilings> ceilings_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  CostReport report_;
+  nlohmann::json raw_ = nlohmann::json::array();
+};
+
+}  // namespace
+}  // namespace cost
 
 Status CheckCostOptions(const CostOptions& options) {
   if (options.subjects.empty()) return BadInput("cost: no mechanism to measure");
@@ -21,6 +327,11 @@ Status CheckCostOptions(const CostOptions& options) {
   }
   if (options.decode_sequences < 1 || !(options.budget_s > 0)) return BadInput("cost: decode_sequences and budget_s must be above 0");
   return Ok();
+}
+
+Result<CostReport> RunCost(const CostOptions& options) {
+  ASSAY_RETURN_IF_ERROR(CheckCostOptions(options));
+  return cost::Probe(options).Run();
 }
 
 }  // namespace assay

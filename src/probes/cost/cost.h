@@ -27,7 +27,8 @@ struct CostOptions {
   std::vector<int64_t> decode_contexts{};  // one new token each behind so many
   int64_t decode_sequences = 1;
   int threads = 0;  // 0: every processor allowed
-  double budget_s = 20;
+  double budget_s = 20;  // of preparing and measuring, set-up of the ceilings apart
+  int max_rounds = 100;  // a length
   uint64_t seed = 0;
   std::string run_id{}, command{};
   std::function<bool()> stop{};

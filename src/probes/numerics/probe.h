@@ -62,6 +62,9 @@ struct Judgement {
 // Unsupported if the kernel does not serve the problem.
 Result<Judgement> Judge(const Subject& subject, const Problem& problem, ThreadPool* pool = nullptr);
 
+// The same of an answer that is in the problem's outputs already.
+Judgement JudgeAnswer(const Mechanism& mechanism, DType dtype, const Problem& problem);
+
 // --- One probe ---
 
 struct Outcome {

@@ -201,9 +201,14 @@ void SetValue(const Problem& problem, int64_t sequence, int64_t key, int64_t hea
 }
 
 Result<Judgement> Judge(const Subject& subject, const Problem& problem, ThreadPool* pool) {
+  ASSAY_TRY(std::string target, subject.Run(problem, pool));
+  Judgement judgement = JudgeAnswer(*subject.mechanism, subject.dtype, problem);
+  judgement.target = std::move(target);
+  return judgement;
+}
+
+Judgement JudgeAnswer(const Mechanism& mechanism, DType dtype, const Problem& problem) {
   Judgement judgement;
-  ASSAY_TRY(judgement.target, subject.Run(problem, pool));
-  const Mechanism& mechanism = *subject.mechanism;
   Redirected truth = WithOwnOutputs(problem);
   mechanism.reference(truth.problem);
   Redirected twin = WithOwnOutputs(problem);
@@ -228,7 +233,7 @@ Result<Judgement> Judge(const Subject& subject, const Problem& problem, ThreadPo
     }
     const RowErrors error = Compare(got, expected, magnitude, width);
     const RowErrors twin_error = Compare(Values(twin.problem, role), expected, magnitude, width);
-    const double allowed = Allowed(twin_error.largest, subject.dtype);
+    const double allowed = Allowed(twin_error.largest, dtype);
     if (role == Role::kO) {
       judgement.row_error = error.largest;
       judgement.twin_error = twin_error.largest;
