@@ -85,6 +85,7 @@ void ReadPlausible(TomlReader& root, Claim& claim) {
     range.log_scale = table.Choice("scale", kScaleNames).value_or(0) == 1;
     const auto low = table.Number("low", {});
     const auto high = table.Number("high", {});
+    if (range.points.size() > 64) table.Fail("points", "at most 64 points");
     if (!range.points.empty()) {
       std::sort(range.points.begin(), range.points.end());
       range.low = range.points.front();
@@ -140,6 +141,8 @@ void ReadChecks(TomlReader& root, Claim& claim) {
     table.Close();
     claim.checks.push_back(std::move(check));
   }
+  if (claim.checks.size() > 64) root.Fail("checks", "at most 64 checks a claim");
+  if (claim.given.size() + claim.plausible.size() > 64) root.Fail("checks", "at most 64 variables a claim");
 }
 
 void ReadDomain(TomlReader& root, Claim& claim) {

@@ -1,4 +1,6 @@
 // Claims are read strictly, frozen, and checked by checks that can fail: planted defects, negations and shams are caught.
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -191,6 +193,17 @@ TEST(Claims, ACheckThatNoInputCanFailSupportsNothing) {
   EXPECT_NE(verdict.at_origin.reason.find("shows nothing"), std::string::npos);
 }
 
+TEST(Claims, AFileThatAsksForTooManyCombinationsIsRefused) {
+  Claim claim = Get("PAGE-05");
+  std::string sum = "0";
+  for (int i = 0; i < 12; ++i) {
+    claim.plausible.push_back({.name = fmt::format("x{}", i), .low = 0, .high = 1, .why = "hostile"});
+    sum += fmt::format(" + x{}", i);
+  }
+  claim.checks[0].formula = sum;
+  EXPECT_FALSE(CheckClaim(claim, nullptr).ok());
+}
+
 TEST(Claims, ThePlantedDefectChangesTheVerdict) {
   Claim claim = Get("PAGE-05");
   claim.given["layers"] *= 1.25;
@@ -380,6 +393,20 @@ TEST(ForYou, TheShippedChatUseCaseFillsWhatClaimsAskFor) {
     const ClaimVerdict verdict = Check(claim, &context);
     EXPECT_EQ(verdict.for_you->reason.find("does not say"), std::string::npos) << claim.id << ": " << verdict.for_you->reason;
   }
+}
+
+TEST(ForYou, ATraceSpeaksForItself) {
+  auto use_case = formats::ReadUseCase(ASSAY_SOURCE_DIR "/usecases/support_chat.toml");
+  ASSERT_TRUE(use_case.ok()) << use_case.error().message;
+  const auto path = std::filesystem::temp_directory_path() / fmt::format("assay-claims-trace-{}.csv", getpid());
+  std::ofstream(path) << "arrival_s,prompt_tokens,output_tokens\n0,100,10\n1,300,30\n2,200,20\n";
+  use_case->workload.trace_path = path.string();
+  const auto context = ContextWithTrace(*use_case);
+  std::filesystem::remove(path);
+  ASSERT_TRUE(context.ok()) << context.error().message;
+  EXPECT_EQ(context->variables.at("context_p50_tokens"), 220);
+  EXPECT_EQ(context->variables.at("context_max_tokens"), 330);
+  EXPECT_NEAR(context->variables.at("decode_context_tokens"), (10 * 105 + 30 * 315 + 20 * 210) / 60.0, 1e-9);
 }
 
 class RebuttalTest : public ::testing::Test {

@@ -103,14 +103,21 @@ std::vector<double> PointsOf(const Plausible& range, int count) {
   return points;
 }
 
+// A file from elsewhere must not keep the program busy for an hour.
+constexpr size_t kMostCorners = 4096;
+
 // All combinations of the other unsaid values: ends and middle, or every listed point.
-std::vector<Variables> Corners(const Compiled& check, const Variables& given, const std::vector<Plausible>& plausible) {
+Result<std::vector<Variables>> Corners(const Compiled& check, const Variables& given, const std::vector<Plausible>& plausible) {
   std::vector<Variables> corners = {given};
   for (const Plausible& range : plausible) {
     if (range.name == check.check().premise || !check.Uses(range.name)) continue;
+    const std::vector<double> points = PointsOf(range, 3);
+    if (corners.size() * points.size() > kMostCorners)
+      return BadInput(fmt::format("check {}: more than {} combinations of unsaid values; give fewer ranges or points", check.check().name,
+                                  kMostCorners));
     std::vector<Variables> next;
     for (const Variables& corner : corners)
-      for (const double value : PointsOf(range, 3)) {
+      for (const double value : points) {
         next.push_back(corner);
         next.back()[range.name] = value;
       }
@@ -237,7 +244,7 @@ Result<Decision> Evaluate(const ClaimCheck& check, const Variables& given, const
   const auto premise_at = std::find_if(plausible.begin(), plausible.end(),
                                        [&check](const Plausible& range) { return range.name == check.premise; });
   const Plausible* premise = premise_at == plausible.end() ? nullptr : &*premise_at;
-  const std::vector<Variables> corners = Corners(compiled, given, plausible);
+  ASSAY_TRY(const std::vector<Variables> corners, Corners(compiled, given, plausible));
   ASSAY_TRY(const Scan scan, ScanAll(compiled, corners, premise, options.negated));
 
   bool any_inside = false, any_outside = false, any_straddles = false, decided_inside = false, decided_outside = false;

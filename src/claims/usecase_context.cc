@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/random.h"
+#include "formats/trace.h"
 #include "mechanisms/mechanism.h"
 #include "stats/descriptive.h"
 
@@ -18,35 +19,42 @@ std::vector<double> GridOf(const formats::LengthDistribution& lengths) {
   return grid;
 }
 
-// Of a request: prompt, output, context at its end; and the context under which an output token is computed, every token weighing the same.
-void AddTraffic(const formats::Workload& workload, Variables& variables) {
+// Of requests: prompt, output, context at the end; and the context under which an output token is computed, every token weighing the same.
+void AddLengths(const std::vector<double>& prompts, const std::vector<double>& outputs, Variables& variables) {
+  std::vector<double> contexts;
+  double weighted = 0, tokens = 0;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    contexts.push_back(prompts[i] + outputs[i]);
+    weighted += outputs[i] * (prompts[i] + outputs[i] / 2);
+    tokens += outputs[i];
+  }
+  const std::vector<double> prompt = stats::SortedOrEmpty(prompts), output = stats::SortedOrEmpty(outputs);
+  std::sort(contexts.begin(), contexts.end());
+  if (contexts.empty()) return;
+  variables["prompt_p50_tokens"] = stats::QuantileSorted(prompt, 0.50);
+  variables["prompt_p95_tokens"] = stats::QuantileSorted(prompt, 0.95);
+  variables["output_p50_tokens"] = stats::QuantileSorted(output, 0.50);
+  variables["output_p95_tokens"] = stats::QuantileSorted(output, 0.95);
+  variables["context_p50_tokens"] = stats::QuantileSorted(contexts, 0.50);
+  variables["context_p95_tokens"] = stats::QuantileSorted(contexts, 0.95);
+  variables["context_p99_tokens"] = stats::QuantileSorted(contexts, 0.99);
+  variables["context_max_tokens"] = contexts.back();
+  if (tokens > 0) variables["decode_context_tokens"] = weighted / tokens;
+}
+
+void AddDeclaredTraffic(const formats::Workload& workload, Variables& variables) {
   if (workload.prompt_tokens.empty() || workload.output_tokens.empty()) return;
   Rng rng(DeriveSeed(0, "claims/traffic"));
   const std::vector<double> prompt_grid = GridOf(workload.prompt_tokens);
   const std::vector<double> output_grid = GridOf(workload.output_tokens);
-  std::vector<double> prompts, outputs, contexts;
-  double weighted = 0, tokens = 0;
+  std::vector<double> prompts, outputs;
   for (int i = 0; i < kDraws; ++i) {
-    const auto prompt = prompt_grid[rng.Below(kGrid)];
-    const auto output = output_grid[rng.Below(kGrid)];
-    prompts.push_back(prompt);
-    outputs.push_back(output);
-    contexts.push_back(prompt + output);
-    weighted += output * (prompt + output / 2);
-    tokens += output;
+    prompts.push_back(prompt_grid[rng.Below(kGrid)]);
+    outputs.push_back(output_grid[rng.Below(kGrid)]);
   }
-  std::sort(prompts.begin(), prompts.end());
-  std::sort(outputs.begin(), outputs.end());
-  std::sort(contexts.begin(), contexts.end());
-  variables["prompt_p50_tokens"] = stats::QuantileSorted(prompts, 0.50);
-  variables["prompt_p95_tokens"] = stats::QuantileSorted(prompts, 0.95);
-  variables["output_p50_tokens"] = stats::QuantileSorted(outputs, 0.50);
-  variables["output_p95_tokens"] = stats::QuantileSorted(outputs, 0.95);
-  variables["context_p50_tokens"] = stats::QuantileSorted(contexts, 0.50);
-  variables["context_p95_tokens"] = stats::QuantileSorted(contexts, 0.95);
-  variables["context_p99_tokens"] = stats::QuantileSorted(contexts, 0.99);
+  AddLengths(prompts, outputs, variables);
+  // Draws seldom reach the end of a distribution; what the use case allows is known.
   variables["context_max_tokens"] = static_cast<double>(workload.prompt_tokens.max_tokens + workload.output_tokens.max_tokens);
-  if (tokens > 0) variables["decode_context_tokens"] = weighted / tokens;
 }
 
 // Bytes that a layer of this call keeps, from the mechanism's own cost model; nothing for a mechanism that is not known here.
@@ -114,7 +122,7 @@ void AddCandidate(const formats::Candidate& candidate, const formats::ModelSpec&
 ClaimContext ContextOf(const formats::UseCase& use_case) {
   ClaimContext context;
   Variables& variables = context.variables;
-  AddTraffic(use_case.workload, variables);
+  AddDeclaredTraffic(use_case.workload, variables);
   const formats::ModelSpec& model = use_case.model;
   variables["layers"] = static_cast<double>(model.layers);
   variables["query_heads"] = static_cast<double>(model.query_heads);
@@ -133,6 +141,19 @@ ClaimContext ContextOf(const formats::UseCase& use_case) {
   context.engine = use_case.engine.name;
   context.engine_version = use_case.engine.version;
   for (const formats::Candidate& candidate : use_case.candidates) AddCandidate(candidate, model, context);
+  return context;
+}
+
+Result<ClaimContext> ContextWithTrace(const formats::UseCase& use_case) {
+  ClaimContext context = ContextOf(use_case);
+  if (!use_case.workload.trace_path) return context;
+  ASSAY_TRY(const formats::Trace trace, formats::ReadTrace(*use_case.workload.trace_path));
+  std::vector<double> prompts, outputs;
+  for (const formats::Request& request : trace.requests) {
+    prompts.push_back(static_cast<double>(request.prompt_tokens));
+    outputs.push_back(static_cast<double>(request.output_tokens));
+  }
+  AddLengths(prompts, outputs, context.variables);
   return context;
 }
 

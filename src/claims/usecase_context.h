@@ -11,4 +11,7 @@ namespace assay {
 // adds or overwrites variables.
 ClaimContext ContextOf(const formats::UseCase& use_case);
 
+// The same, with the lengths of the trace that the use case names, where it names one.
+Result<ClaimContext> ContextWithTrace(const formats::UseCase& use_case);
+
 }  // namespace assay

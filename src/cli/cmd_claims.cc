@@ -118,7 +118,9 @@ int Check(const Common& common, const Options& options) {
   if (!options.use_case.empty()) {
     const auto use_case = formats::ReadUseCase(options.use_case);
     if (!use_case.ok()) return Fail(use_case.error());
-    context = ContextOf(*use_case);
+    auto read = ContextWithTrace(*use_case);
+    if (!read.ok()) return Fail(read.error());
+    context = *std::move(read);
   }
   Json list = Json::array();
   std::string unexpected;

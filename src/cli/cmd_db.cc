@@ -36,7 +36,7 @@ int Runs(const Common& common) {
 
 int Check(const Common& common) {
   // Opened for writing: an older file is migrated by this, and a log left by a killed process is folded in.
-  const auto store = Store::Open({.path = common.db_path});
+  const auto store = Store::Open({.path = common.db_path, .create = false});
   if (!store.ok()) return Fail(store.error());
   const auto report = store->Check();
   if (!report.ok()) return Fail(report.error());

@@ -170,7 +170,7 @@ Result<Store> Store::Open(StoreOptions options) {
   if (fs::is_directory(options.path, failed))
     return BadInput(fmt::format("{}: a directory, not a store; give the path of a file with --db", options.path));
   if (!fs::exists(options.path, failed)) {
-    if (options.read_only)
+    if (options.read_only || !options.create)
       return BadInput(fmt::format("{}: no such store; a run that measures creates it", options.path));
     ASSAY_RETURN_IF_ERROR(MakePrivateDirectories(fs::path(options.path).parent_path()));
     ASSAY_RETURN_IF_ERROR(CreatePrivateFile(options.path));

@@ -73,6 +73,7 @@ struct CheckReport {
 struct StoreOptions {
   std::string path{};  // empty: DefaultStorePath()
   bool read_only = false;
+  bool create = true;          // make the file and its directories where they are missing
   int busy_timeout_ms = 5000;  // how long to wait for another process's write
   int64_t max_bytes = 0;       // refuse to grow beyond this, as a full disk would; 0: no limit
 };
@@ -82,7 +83,7 @@ Result<std::string> DefaultStorePath();
 
 class Store {
  public:
-  // Creates the file (0600) and its missing directories (0700) unless read_only; migrates an older file.
+  // Creates the file (0600) and its missing directories (0700) unless told otherwise; migrates an older file.
   static Result<Store> Open(StoreOptions options);
   Store(Store&&) noexcept;
   Store& operator=(Store&&) noexcept;
