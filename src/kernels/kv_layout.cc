@@ -12,11 +12,19 @@ namespace {
 
 constexpr int64_t kNoteBytes = 64;
 constexpr int64_t kGroupChannels = 32;
+constexpr int64_t kStrip = 16;  // columns
 
 int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // Elements in a 32-bit unit.
 int64_t UnitElements(DType dtype) { return 32 / BitsOf(dtype); }
+
+// Element `summed` of the summed-over axis in column `column`; n elements a unit, `summed_units` units a column.
+size_t UnitIndex(int64_t n, int64_t summed_units, int64_t summed, int64_t column) {
+  return static_cast<size_t>(((column / kStrip * summed_units + summed / n) * kStrip + column % kStrip) * n + summed % n);
+}
+int64_t KeyUnits(const KvLayout& layout) { return (layout.head_dim + UnitElements(layout.format.dtype) - 1) / UnitElements(layout.format.dtype); }
+int64_t ValueUnits(const KvLayout& layout) { return kKvPageTokens / UnitElements(layout.format.dtype); }
 
 bool IsQuantised(DType dtype) { return BitsOf(dtype) <= 8; }
 
@@ -59,13 +67,10 @@ struct Block {
   ScaleGranularity granularity;
   bool is_key;
   int64_t channels;
-  int64_t row_units;  // units between neighbours of the summed-over axis
+  int64_t summed_units;  // units of the summed-over axis
 
   [[nodiscard]] size_t Element(int64_t token, int64_t channel) const {
-    const int64_t n = UnitElements(dtype);
-    const int64_t summed = is_key ? channel : token;
-    const int64_t column = is_key ? token : channel;
-    return static_cast<size_t>((summed / n * row_units + column) * n + summed % n);
+    return UnitIndex(UnitElements(dtype), summed_units, is_key ? channel : token, is_key ? token : channel);
   }
   [[nodiscard]] float& Scale(int64_t token, int64_t channel) const {
     switch (granularity) {
@@ -88,11 +93,11 @@ struct Block {
 
 Block KeyBlock(const KvLayout& layout, const KvPage& page, int64_t head) {
   return {page.K(layout, head),   reinterpret_cast<float*>(page.KScale(layout, head)), layout.format.dtype, layout.format.k_scale, true,
-          layout.head_dim,        kKvPageTokens};
+          layout.head_dim,        KeyUnits(layout)};
 }
 Block ValueBlock(const KvLayout& layout, const KvPage& page, int64_t head) {
   return {page.V(layout, head),   reinterpret_cast<float*>(page.VScale(layout, head)), layout.format.dtype, layout.format.v_scale, false,
-          layout.v_head_dim,      layout.padded_v};
+          layout.v_head_dim,      ValueUnits(layout)};
 }
 
 // NaN beats infinity beats numbers, so that a group's scale shows what its values held.
@@ -134,13 +139,28 @@ void Quantise(const Block& block, int64_t first, int64_t rows, const Value& valu
   }
 }
 
-// Copies 32-bit or 16-bit values bit by bit where source and cache agree, else converts.
+// Copies 32-bit or 16-bit values bit by bit where source and cache agree in type.
 template <class T>
 void CopyRows(const Block& block, int64_t first, int64_t rows, const T* source, int64_t token_stride, int64_t channel_stride) {
+  constexpr int64_t n = 4 / static_cast<int64_t>(sizeof(T));
   auto* target = reinterpret_cast<T*>(block.data);
   for (int64_t r = 0; r < rows; ++r) {
     const T* row = source + r * token_stride;
-    for (int64_t c = 0; c < block.channels; ++c) target[block.Element(first + r, c)] = row[c * channel_stride];
+    T* to = target + block.Element(first + r, 0);
+    if (block.is_key) {
+      // Units of one token lie a strip's width apart.
+      int64_t c = 0;
+      for (; c + n <= block.channels; c += n, to += kStrip * n) {
+        for (int64_t i = 0; i < n; ++i) to[i] = row[(c + i) * channel_stride];
+      }
+      for (int64_t i = 0; c + i < block.channels; ++i) to[i] = row[(c + i) * channel_stride];
+    } else {
+      const int64_t strip = block.summed_units * kStrip * n;
+      for (int64_t c = 0; c < block.channels; c += kStrip, to += strip) {
+        const int64_t columns = std::min(kStrip, block.channels - c);
+        for (int64_t i = 0; i < columns; ++i) to[i * n] = row[(c + i) * channel_stride];
+      }
+    }
   }
 }
 
@@ -165,15 +185,19 @@ void WriteRows(const Block& block, int64_t first, int64_t rows, const TensorView
   }
 }
 
-// Are all exponents of these raw values below the all-ones pattern?
+// Are all exponents of a value block's tokens below the all-ones pattern?
 template <class T>
 bool AllFiniteRaw(const Block& block, int64_t first, int64_t rows, T exponent_mask) {
+  constexpr int64_t n = 4 / static_cast<int64_t>(sizeof(T));
   const auto* data = reinterpret_cast<const T*>(block.data);
-  bool finite = true;
+  unsigned special = 0;
   for (int64_t t = first; t < first + rows; ++t) {
-    for (int64_t c = 0; c < block.channels; ++c) finite &= (data[block.Element(t, c)] & exponent_mask) != exponent_mask;
+    const T* row = data + block.Element(t, 0);
+    for (int64_t c = 0; c < block.channels; c += kStrip, row += block.summed_units * kStrip * n) {
+      for (int64_t i = 0; i < kStrip; ++i) special |= (row[i * n] & exponent_mask) == exponent_mask ? 1u : 0u;  // padding is 0
+    }
   }
-  return finite;
+  return special == 0;
 }
 
 bool AllFinite(const Block& block, int64_t first, int64_t rows) {
@@ -242,6 +266,13 @@ double KvLayout::bytes_per_token() const {
   const double element = BitsOf(format.dtype) / 8.0;
   return static_cast<double>(kv_heads) * (static_cast<double>(head_dim + v_head_dim) * element +
                                           ScaleBytesPerToken(format.k_scale, head_dim) + ScaleBytesPerToken(format.v_scale, v_head_dim));
+}
+
+size_t KeyIndex(const KvLayout& layout, int64_t token, int64_t channel) {
+  return UnitIndex(UnitElements(layout.format.dtype), KeyUnits(layout), channel, token);
+}
+size_t ValueIndex(const KvLayout& layout, int64_t token, int64_t channel) {
+  return UnitIndex(UnitElements(layout.format.dtype), ValueUnits(layout), token, channel);
 }
 
 void WriteKvTokens(const KvLayout& layout, const KvPage& page, int64_t first, int64_t rows, const KvSource& source, int64_t head) {

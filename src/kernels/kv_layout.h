@@ -1,7 +1,9 @@
 // KvLayout, KvPage, KvCache: the blocked cache layout of this lab's kernels. Layout decides decode speed, so it is a first-class object:
-// 64 tokens a page; within a page, per key/value head, K and V are made of 32-bit units that hold neighbours of the summed-over axis, as
-// dot-product instructions want them: K is [channel / n][token][n] and V is [token / n][channel][n], where n elements fill 32 bits
-// (f32: 1, bf16 and f16: 2, i8 and e4m3: 4, i4: 8, low nibble first). Rows of V are padded to 16 channels.
+// 64 tokens a page. Within a page, per key/value head, K and V are made of 32-bit units that hold n neighbours of the summed-over axis (channels
+// of K, tokens of V), as dot-product instructions want them (f32: 1, bf16 and f16: 2, i8 and e4m3: 4, i4: 8, low nibble first). The
+// other axis (tokens of K, channels of V) is cut into strips of 16 columns, 64 bytes, and a strip holds its units in order of the sum:
+//     K [token / 16][channel / n][token % 16][n]        V [channel / 16][token / n][channel % 16][n]
+// so that a tile of any width streams through memory. V is padded to 16 channels.
 //
 // A plain token-major cache is repacked into this form; the time is charged and shown apart.
 #pragma once
@@ -56,6 +58,10 @@ struct KvPage {
   [[nodiscard]] std::byte* KScale(const KvLayout& layout, int64_t head) const { return V(layout, head) + layout.v_block_bytes; }
   [[nodiscard]] std::byte* VScale(const KvLayout& layout, int64_t head) const { return KScale(layout, head) + layout.k_scale_bytes; }
 };
+
+// Index of an element in its block, in elements.
+size_t KeyIndex(const KvLayout& layout, int64_t token, int64_t channel);
+size_t ValueIndex(const KvLayout& layout, int64_t token, int64_t channel);
 
 // Rows to write: token `token` on, of K [tokens, kv_heads, head_dim] and V [tokens, kv_heads, v_head_dim].
 struct KvSource {

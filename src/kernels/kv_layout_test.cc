@@ -138,20 +138,21 @@ TEST_P(KvCacheFormat, BytesPerTokenCountsValuesAndScales) {
 
 INSTANTIATE_TEST_SUITE_P(Formats, KvCacheFormat, ::testing::ValuesIn(kFormats), [](const auto& parameter) { return parameter.param.name; });
 
-TEST(KvLayout, KeysOfBf16LieInChannelPairsAndValuesInTokenPairs) {
-  const auto layout = KvLayout::Make({DType::kBf16}, 1, 4, 16);
+TEST(KvLayout, StripsOfSixteenColumnsHoldPairsOfTheSummedAxis) {
+  const auto layout = KvLayout::Make({DType::kBf16}, 1, 4, 32);
   auto cache = KvCache::Make(*layout, 1, 1);
-  Tensor k(DType::kBf16, {2, 1, 4}), v(DType::kBf16, {2, 1, 16});
-  for (int64_t t = 0; t < 2; ++t) {
-    for (int64_t c = 0; c < 4; ++c) k.view().Set({t, 0, c}, static_cast<double>(10 * t + c));
-    for (int64_t c = 0; c < 16; ++c) v.view().Set({t, 0, c}, static_cast<double>(100 * t + c));
-  }
+  Tensor k(DType::kBf16, {18, 1, 4}), v(DType::kBf16, {18, 1, 32});
+  k.view().Set({17, 0, 3}, 5);
+  v.view().Set({3, 0, 21}, 7);
   ASSERT_TRUE(cache->Append(0, k.view(), v.view()).ok());
   const auto* keys = reinterpret_cast<const uint16_t*>(cache->pages(0)[0].K(*layout, 0));
-  EXPECT_EQ(F32FromBf16(keys[(0 * 64 + 1) * 2 + 1]), 11.0f);  // pair 0, token 1, second channel
-  EXPECT_EQ(F32FromBf16(keys[(1 * 64 + 0) * 2 + 0]), 2.0f);   // pair 1, token 0, first channel
+  // K: strip 1 (tokens 16..31) of 2 channel pairs; pair 1, column 1, second of the pair.
+  EXPECT_EQ(F32FromBf16(keys[((1 * 2 + 1) * 16 + 1) * 2 + 1]), 5.0f);
+  EXPECT_EQ(KeyIndex(*layout, 17, 3), static_cast<size_t>(((1 * 2 + 1) * 16 + 1) * 2 + 1));
   const auto* values = reinterpret_cast<const uint16_t*>(cache->pages(0)[0].V(*layout, 0));
-  EXPECT_EQ(F32FromBf16(values[(0 * 16 + 5) * 2 + 1]), 105.0f);  // token pair 0, channel 5, second token
+  // V: strip 1 (channels 16..31) of 32 token pairs; pair 1, column 5, second of the pair.
+  EXPECT_EQ(F32FromBf16(values[((1 * 32 + 1) * 16 + 5) * 2 + 1]), 7.0f);
+  EXPECT_EQ(ValueIndex(*layout, 3, 21), static_cast<size_t>(((1 * 32 + 1) * 16 + 5) * 2 + 1));
 }
 
 TEST(KvLayout, RefusesFormatsThatCannotBeAndSaysWhatCan) {

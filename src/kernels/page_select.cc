@@ -22,8 +22,8 @@ void BoundPage(const KvLayout& layout, const KvPage& page, int64_t head, int64_t
     float high = -low;
     bool nan = false;
     for (int64_t t = 0; t < tokens; ++t) {
-      const float key = bf16 ? F32FromBf16(reinterpret_cast<const uint16_t*>(keys)[(c / 2 * kKvPageTokens + t) * 2 + c % 2])
-                             : reinterpret_cast<const float*>(keys)[c * kKvPageTokens + t];
+      const size_t index = KeyIndex(layout, t, c);
+      const float key = bf16 ? F32FromBf16(reinterpret_cast<const uint16_t*>(keys)[index]) : reinterpret_cast<const float*>(keys)[index];
       nan |= key != key;
       low = std::min(low, key);
       high = std::max(high, key);

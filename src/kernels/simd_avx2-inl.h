@@ -101,5 +101,6 @@ ASSAY_INLINE V ToFloat(VI v) { return _mm256_cvtepi32_ps(v); }
 ASSAY_INLINE void StoreInts(int32_t* p, VI v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
 
 ASSAY_INLINE void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+ASSAY_INLINE void PrefetchFar(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }  // into the second-level cache
 
 }  // namespace assay::ASSAY_SIMD_NAMESPACE

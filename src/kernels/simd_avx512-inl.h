@@ -95,5 +95,6 @@ ASSAY_INLINE V ToFloat(VI v) { return _mm512_cvtepi32_ps(v); }
 ASSAY_INLINE void StoreInts(int32_t* p, VI v) { _mm512_storeu_si512(p, v); }
 
 ASSAY_INLINE void Prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+ASSAY_INLINE void PrefetchFar(const void* p) { __builtin_prefetch(p, 0, 2); }  // into the second-level cache
 
 }  // namespace assay::ASSAY_SIMD_NAMESPACE

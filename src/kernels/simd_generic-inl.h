@@ -136,5 +136,6 @@ ASSAY_INLINE V ToFloat(VI v) { return __builtin_convertvector(v, V); }
 ASSAY_INLINE void StoreInts(int32_t* p, VI v) { __builtin_memcpy(p, &v, sizeof(v)); }
 
 ASSAY_INLINE void Prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+ASSAY_INLINE void PrefetchFar(const void* p) { __builtin_prefetch(p, 0, 2); }  // into the second-level cache
 
 }  // namespace assay::ASSAY_SIMD_NAMESPACE

@@ -70,7 +70,7 @@ ASSAY_INLINE RowState LayOut(SoftmaxScratch scratch, int64_t head_dim, int64_t p
 
 // Scores of one tile against one page, into rows of kBlockKeys floats.
 template <class Unit, int kRows>
-void ScorePage(const float* q, const unsigned char* k, int64_t steps, float* scores) {
+void ScorePage(const float* q, const unsigned char* k, int64_t steps, ptrdiff_t ahead, float* scores) {
   constexpr int kVectors = kStripVectors<kRows>;
   const auto* units = reinterpret_cast<const uint32_t*>(k);
   for (int column = 0; column < kSoftmaxPageTokens; column += kVectors * kLanes) {
@@ -80,7 +80,8 @@ void ScorePage(const float* q, const unsigned char* k, int64_t steps, float* sco
       ASSAY_UNROLL
       for (int v = 0; v < kVectors; ++v) acc[r][v] = Zero();
     }
-    MultiplyAdd<Unit, kRows, kVectors, 1, kSoftmaxTileRows>(acc, q, units + column, kSoftmaxPageTokens, steps);
+    const Columns at = {.step = 16, .strip = steps * 16, .ahead = ahead};
+    MultiplyAdd<Unit, kRows, kVectors, 1, kSoftmaxTileRows, true>(acc, q, units + ColumnOffset(at, column), at, steps);
     ASSAY_UNROLL
     for (int r = 0; r < kRows; ++r) {
       ASSAY_UNROLL
@@ -97,7 +98,25 @@ struct Block {
   int valid[kSoftmaxBlockPages];  // keys in use
   bool edge[kSoftmaxBlockPages];
   bool unsafe[kSoftmaxBlockPages];  // V holds a NaN or an infinity: 0 * NaN must not reach a row that does not see it
+  const unsigned char* next = nullptr;  // the page read after this block, if one is likely
+  // Bytes from each page's K, and V, to what is read next: the keys of the block, then its values. 0 where several tiles share the
+  // block, because the first has brought it into the cache.
+  ptrdiff_t keys_ahead[kSoftmaxBlockPages] = {};
+  ptrdiff_t values_ahead[kSoftmaxBlockPages] = {};
+
+  void PlanAhead(int64_t v_offset) {
+    for (int page = 0; page < count; ++page) {
+      const bool last = page + 1 == count;
+      keys_ahead[page] = (last ? head[0] + v_offset : head[page + 1]) - head[page];
+      if (!last) values_ahead[page] = head[page + 1] - head[page];
+      if (last && next != nullptr) values_ahead[page] = next - (head[page] + v_offset);
+    }
+  }
 };
+
+// Units of 16 columns of V in a page.
+template <class Unit>
+inline constexpr ptrdiff_t kValueStrip = kSoftmaxPageTokens / Unit::kElements * 16;
 
 template <class Unit, int kRows, int kVectors>
 ASSAY_INLINE void ValueStrip(const SoftmaxArgs& args, const Block& block, const void* weights, float* o, int64_t column) {
@@ -111,10 +130,11 @@ ASSAY_INLINE void ValueStrip(const SoftmaxArgs& args, const Block& block, const 
   }
   for (int page = 0; page < block.count; ++page) {
     if (block.unsafe[page]) continue;
-    const auto* v_block = reinterpret_cast<const uint32_t*>(block.head[page] + args.v_offset) + column;
+    const Columns at = {.step = 16, .strip = kValueStrip<Unit>, .ahead = block.values_ahead[page]};
+    const auto* v_block = reinterpret_cast<const uint32_t*>(block.head[page] + args.v_offset) + ColumnOffset(at, column);
     const auto* a = static_cast<const float*>(weights) + page * (kSoftmaxPageTokens / kUnits);
     const int64_t steps = (block.valid[page] + Unit::kElements - 1) / Unit::kElements;
-    MultiplyAdd<Unit, kRows, kVectors, kBlockKeys / kUnits, 1>(acc, a, v_block, args.padded_v, steps);
+    MultiplyAdd<Unit, kRows, kVectors, kBlockKeys / kUnits, 1, true>(acc, a, v_block, at, steps);
   }
   ASSAY_UNROLL
   for (int r = 0; r < kRows; ++r) {
@@ -142,14 +162,15 @@ void UnsafeValues(const SoftmaxArgs& args, const Block& block, int page, int row
       const int64_t at = r * kBlockKeys + page * kSoftmaxPageTokens + key;
       if (block.edge[page] && state.bias[at] == -kInfinity) continue;
       const V weight = Set(state.scores[at]);
-      const uint32_t* row = v_block + key / Unit::kElements * args.padded_v;
+      const Columns strips = {.step = 16, .strip = kValueStrip<Unit>};
+      const uint32_t* row = v_block + key / Unit::kElements * strips.step;
       for (int64_t column = 0; column < args.padded_v; column += kLanes) {
         V value;
         if constexpr (Unit::kPairs) {
-          const VP pairs = LoadPairs(row + column);
+          const VP pairs = LoadPairs(row + ColumnOffset(strips, column));
           value = key % 2 == 0 ? LowOfPair(pairs) : HighOfPair(pairs);
         } else {
-          value = Load(reinterpret_cast<const float*>(row) + column);
+          value = Load(reinterpret_cast<const float*>(row) + ColumnOffset(strips, column));
         }
         float* target = o + r * args.padded_v + column;
         Store(target, Fma(weight, value, Load(target)));
@@ -280,7 +301,7 @@ void RunTile(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const Sof
   const float* q = state.q + first_row * steps * kQPerChannel;
   for (int page = 0; page < block.count; ++page) {
     float* scores = state.scores + page * kSoftmaxPageTokens;
-#define ASSAY_SCORE(n) ScorePage<Unit, n>(q, block.head[page], steps, scores)
+#define ASSAY_SCORE(n) ScorePage<Unit, n>(q, block.head[page], steps, block.keys_ahead[page], scores)
     ASSAY_DISPATCH_ROWS(rows, ASSAY_SCORE)
 #undef ASSAY_SCORE
   }
@@ -418,7 +439,11 @@ void RunSegment(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const 
     const int64_t block_end = page + kSoftmaxBlockPages < end ? page + kSoftmaxBlockPages : end;
     for (int64_t first = 0; first < rows; first += kSoftmaxTileRows) {
       const int tile_rows = static_cast<int>(rows - first < kSoftmaxTileRows ? rows - first : kSoftmaxTileRows);
-      const Block block = GatherBlock(args, sequence, item, page, block_end, first, tile_rows, state);
+      Block block = GatherBlock(args, sequence, item, page, block_end, first, tile_rows, state);
+      if (rows <= kSoftmaxTileRows) {
+        if (block_end < end) block.next = sequence.pages[PageAt(args, sequence, item, block_end)] + item.kv_head * args.head_bytes;
+        block.PlanAhead(args.v_offset);
+      }
       if (block.count > 0) RunTile<Unit>(args, sequence, item, block, first, tile_rows, state);
     }
   }

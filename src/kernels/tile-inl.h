@@ -22,16 +22,35 @@ struct Bf16Unit {
 template <int kRows>
 inline constexpr int kStripVectors = kRegisters == 32 ? 4 : kRows <= 1 ? 8 : kRows == 2 ? 4 : 2;
 
+// Where B lies, in 32-bit units. Pages store strips of 16 columns one after the other (kv_layout.h), so that a tile reads memory in order;
+// a plain row-major matrix is the case strip = 16. `ahead` bytes further on lies what will be read next: it is prefetched line by line.
+struct Columns {
+  ptrdiff_t step;        // from a step to the next
+  ptrdiff_t strip = 16;  // from 16 columns to the next 16
+  ptrdiff_t ahead = 0;
+};
+
+// Units from column `column` of a strip-wise B to the one v vectors later; both multiples of kLanes.
+ASSAY_INLINE ptrdiff_t ColumnOffset(const Columns& b, int64_t column) { return column / 16 * b.strip + column % 16; }
+
 // acc[r][v] += sum over steps of A(r, step) * B(step, v). A's element (r, e) lies at a[r * kRowStride + e * kStepStride], counted in
 // floats, or in 32-bit pairs where the tile runs on native pairs (e is then the step).
-template <class Unit, int kRows, int kVectors, int kRowStride, int kStepStride>
-ASSAY_INLINE void MultiplyAdd(V (&acc)[kRows][kVectors], const void* a_memory, const uint32_t* b, ptrdiff_t b_stride, int64_t steps) {
+template <class Unit, int kRows, int kVectors, int kRowStride, int kStepStride, bool kAhead = false>
+ASSAY_INLINE void MultiplyAdd(V (&acc)[kRows][kVectors], const void* a_memory, const uint32_t* b, const Columns& at, int64_t steps) {
+  const ptrdiff_t b_stride = at.step;
+  const auto prefetch = [&] {
+    if constexpr (kAhead) {
+      ASSAY_UNROLL
+      for (int v = 0; v < kVectors; v += 16 / kLanes) PrefetchFar(reinterpret_cast<const char*>(b + ColumnOffset(at, v * kLanes)) + at.ahead);
+    }
+  };
   if constexpr (Unit::kPairs && kNativePairs) {
     const auto* a = static_cast<const uint32_t*>(a_memory);
     for (int64_t step = 0; step < steps; ++step, b += b_stride, a += kStepStride) {
+      prefetch();
       VP column[kVectors];
       ASSAY_UNROLL
-      for (int v = 0; v < kVectors; ++v) column[v] = LoadPairs(b + v * kLanes);
+      for (int v = 0; v < kVectors; ++v) column[v] = LoadPairs(b + ColumnOffset(at, v * kLanes));
       ASSAY_UNROLL
       for (int r = 0; r < kRows; ++r) {
         const VP row = SetPair(a[r * kRowStride]);
@@ -42,9 +61,10 @@ ASSAY_INLINE void MultiplyAdd(V (&acc)[kRows][kVectors], const void* a_memory, c
   } else if constexpr (Unit::kPairs) {
     const auto* a = static_cast<const float*>(a_memory);
     for (int64_t step = 0; step < steps; ++step, b += b_stride, a += 2 * kStepStride) {
+      prefetch();
       V column[kVectors];
       ASSAY_UNROLL
-      for (int v = 0; v < kVectors; ++v) column[v] = LowOfPair(LoadPairs(b + v * kLanes));
+      for (int v = 0; v < kVectors; ++v) column[v] = LowOfPair(LoadPairs(b + ColumnOffset(at, v * kLanes)));
       ASSAY_UNROLL
       for (int r = 0; r < kRows; ++r) {
         const V row = Set(a[r * kRowStride]);
@@ -52,7 +72,7 @@ ASSAY_INLINE void MultiplyAdd(V (&acc)[kRows][kVectors], const void* a_memory, c
         for (int v = 0; v < kVectors; ++v) acc[r][v] = Fma(row, column[v], acc[r][v]);
       }
       ASSAY_UNROLL
-      for (int v = 0; v < kVectors; ++v) column[v] = HighOfPair(LoadPairs(b + v * kLanes));
+      for (int v = 0; v < kVectors; ++v) column[v] = HighOfPair(LoadPairs(b + ColumnOffset(at, v * kLanes)));
       ASSAY_UNROLL
       for (int r = 0; r < kRows; ++r) {
         const V row = Set(a[r * kRowStride + kStepStride]);
@@ -62,11 +82,11 @@ ASSAY_INLINE void MultiplyAdd(V (&acc)[kRows][kVectors], const void* a_memory, c
     }
   } else {
     const auto* a = static_cast<const float*>(a_memory);
-    const auto* b_float = reinterpret_cast<const float*>(b);
-    for (int64_t step = 0; step < steps; ++step, b_float += b_stride, a += kStepStride) {
+    for (int64_t step = 0; step < steps; ++step, b += b_stride, a += kStepStride) {
+      prefetch();
       V column[kVectors];
       ASSAY_UNROLL
-      for (int v = 0; v < kVectors; ++v) column[v] = Load(b_float + v * kLanes);
+      for (int v = 0; v < kVectors; ++v) column[v] = Load(reinterpret_cast<const float*>(b) + ColumnOffset(at, v * kLanes));
       ASSAY_UNROLL
       for (int r = 0; r < kRows; ++r) {
         const V row = Set(a[r * kRowStride]);
@@ -89,7 +109,7 @@ void MultiplyColumns(const void* a, const uint32_t* b, ptrdiff_t b_stride, int64
       ASSAY_UNROLL
       for (int v = 0; v < kVectors; ++v) acc[r][v] = Load(out + r * out_stride + column + v * kLanes);
     }
-    MultiplyAdd<Unit, kRows, kVectors, kRowStride, kStepStride>(acc, a, b + column, b_stride, steps);
+    MultiplyAdd<Unit, kRows, kVectors, kRowStride, kStepStride>(acc, a, b + column, {.step = b_stride}, steps);
     ASSAY_UNROLL
     for (int r = 0; r < kRows; ++r) {
       ASSAY_UNROLL
