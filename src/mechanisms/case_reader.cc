@@ -64,6 +64,13 @@ Status CaseReader::Require(std::initializer_list<std::string_view> names) const 
   return Ok();
 }
 
+Status CheckWork(double operations, double elements) {
+  constexpr double kMostOperations = 4e9;
+  constexpr double kMostElements = 1 << 27;
+  if (operations <= kMostOperations && elements <= kMostElements) return Ok();
+  return Unsupported(fmt::format("the case needs {:.2g} operations and {:.2g} elements at once; at most {:.2g} and {:.2g} are verified", operations, elements, kMostOperations, kMostElements));
+}
+
 void AddOutput(CaseOutputs* outputs, std::string_view name, const module_math::Array& value) {
   outputs->outputs.push_back({std::string(name), value.ToTensor()});
 }

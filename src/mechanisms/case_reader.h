@@ -37,6 +37,10 @@ class CaseReader {
   const ConformanceCase& case_;
 };
 
+// A case is a text file, so what it asks for can be far larger than itself. Unsupported, with the figures, if `operations` or the `elements`
+// of one intermediate are beyond what a verification should take (seconds, 1 GB).
+Status CheckWork(double operations, double elements);
+
 inline const module_math::Array* OrNull(const module_math::Array& array) { return array.count() == 0 ? nullptr : &array; }
 void AddOutput(CaseOutputs* outputs, std::string_view name, const module_math::Array& value);
 

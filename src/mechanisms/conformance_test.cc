@@ -181,6 +181,17 @@ TEST_F(Cases, ShapesThatContradictTheOperatorFailAndDoNotCrash) {
   EXPECT_EQ(report->total.failed, 4);
 }
 
+TEST_F(Cases, ACaseThatAsksForTooMuchIsSkippedWithItsFigures) {
+  std::string zeros(2 * 60000, '0');
+  for (size_t i = 1; i < zeros.size(); i += 2) zeros[i] = ' ';
+  const std::string shape = " float32 4 1 1 60000 1\n" + zeros + "\n";
+  Write("large.txt", "op Attention opset 23\nt in 0 Q" + shape + "t in 1 K" + shape + "t in 2 V" + shape + "t out 0 Y" + shape);
+  const auto report = VerifyCases(directory_.string(), {});
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  EXPECT_EQ(report->total.skipped, 1);
+  EXPECT_NE(report->cases[0].reason.find("operations"), std::string::npos) << report->cases[0].reason;
+}
+
 TEST_F(Cases, AMissingFolderAndAnEmptyOneAreBadInput) {
   EXPECT_FALSE(VerifyCases((directory_ / "absent").string(), {}).ok());
   EXPECT_FALSE(VerifyCases(directory_.string(), {}).ok());

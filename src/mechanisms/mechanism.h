@@ -178,7 +178,7 @@ struct Mechanism {
   Status (*check)(const Problem& problem) = nullptr;
   // The truth: fp64, no SIMD, as close to the paper as C++ allows. Fills every output role the problem has. check() must have passed.
   void (*reference)(const Problem& problem) = nullptr;
-  // The same template in fp32: the twin whose error against the truth says what error a kernel may have (mechanisms/tolerance.h).
+  // The same template in fp32: the twin whose error against the truth says what error a kernel may have (mechanisms/kernel_agreement.h).
   void (*twin)(const Problem& problem) = nullptr;
   // The same template with a counting number type.
   WorkCount (*count)(const Problem& problem) = nullptr;

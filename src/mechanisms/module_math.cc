@@ -252,13 +252,16 @@ void ApplyLlama3(const RopeScaling& scaling, double factor, Rope* rope) {
 }
 
 Status ApplyLongRope(const RopeScaling& scaling, double factor, Rope* rope) {
-  const double context = scaling.original_max_position_embeddings;
+  const bool states_both = scaling.original_max_position_embeddings > 0 && scaling.max_position_embeddings > 0;
+  const double context = states_both ? scaling.original_max_position_embeddings : scaling.max_position_embeddings;
   const auto& factors = scaling.longest_position + 1 > context ? scaling.long_factor : scaling.short_factor;
   if (factors.size() != rope->inverse_frequency.size()) {
     return BadInput(fmt::format("longrope has {} factors for {} frequencies", factors.size(), rope->inverse_frequency.size()));
   }
   for (size_t i = 0; i < factors.size(); ++i) rope->inverse_frequency[i] /= factors[i];
-  rope->attention_factor = factor <= 1 ? 1 : std::sqrt(1 + std::log(factor) / std::log(context));
+  // Models with longrope state both lengths; their ratio decides, not `factor`.
+  const double growth = states_both ? scaling.max_position_embeddings / context : factor;
+  rope->attention_factor = growth <= 1 ? 1 : std::sqrt(1 + std::log(growth) / std::log(context));
   return Ok();
 }
 

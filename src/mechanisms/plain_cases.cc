@@ -282,6 +282,8 @@ Result<CaseOutputs> RunCausalConv(const ConformanceCase& conformance_case, const
   if (past_view != nullptr && (past_view->rank != 3 || past_view->shape[0] != batch || past_view->shape[1] != channels || past_view->shape[2] != taps - 1)) {
     return BadInput("CausalConvWithState's past state is [B,C,K-1]");
   }
+  const double elements = static_cast<double>(given->count());
+  ASSAY_RETURN_IF_ERROR(CheckWork(elements * static_cast<double>(taps), elements));
   const Array x = Array::From(*given).Transposed({0, 2, 1});
   const Array weight = Array::From(*weight_view).Reshaped({channels, taps});
   const Array bias = bias_view != nullptr ? Array::From(*bias_view) : Array();

@@ -121,6 +121,8 @@ Result<Array> AttendSequence(const SequenceCall& call, const Attend& attend) {
   const int64_t tokens = call.q->extent(1);
   const int64_t heads = call.q->extent(2);
   if (call.past_tokens < 0 || call.past_tokens > tokens) return BadInput(fmt::format("a past of {} tokens in a sequence of {}", call.past_tokens, tokens));
+  const double pairs = static_cast<double>(batch * heads) * static_cast<double>(tokens) * static_cast<double>(tokens);
+  ASSAY_RETURN_IF_ERROR(CheckWork(pairs * static_cast<double>(call.q->extent(3) + call.v->extent(3)), pairs));
   Array output({batch, tokens - call.past_tokens, heads, call.v->extent(3)});
   const int64_t step = call.token_by_token ? 1 : std::max<int64_t>(1, tokens - call.past_tokens);
   for (int64_t begin = call.past_tokens; begin < tokens; begin += step) {
@@ -170,6 +172,8 @@ Result<CaseOutputs> RunFunctionCase(const ConformanceCase& conformance_case, con
   const int64_t keys = key->shape[2];
   ASSAY_TRY(const TensorView* value, reader.View("value", {batch, key->shape[1], keys, kAnyExtent}));
   ASSAY_TRY(const FunctionOptions options, ReadOptions(reader, queries, keys));
+  const double pairs = static_cast<double>(batch) * static_cast<double>(heads) * static_cast<double>(queries) * static_cast<double>(keys);
+  ASSAY_RETURN_IF_ERROR(CheckWork(pairs * static_cast<double>(query->shape[3] + value->shape[3]), pairs));
 
   OwnedProblem owned;
   Problem& problem = owned.problem;

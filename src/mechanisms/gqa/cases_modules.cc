@@ -42,10 +42,16 @@ Result<Layer> ReadLayer(const CaseReader& reader) {
   return layer;
 }
 
+Status CheckProjection(const Array& x, int64_t out) {
+  const double elements = static_cast<double>(x.extent(0)) * static_cast<double>(x.extent(1)) * static_cast<double>(out);
+  return CheckWork(elements * static_cast<double>(x.count()) / std::max(1.0, static_cast<double>(x.extent(0) * x.extent(1))), elements);
+}
+
 // hidden W^T (+ bias) as [B, T, heads, width], from NAME.weight and NAME.bias.
 Result<Array> Project(const CaseReader& reader, const Array& hidden, const std::string& name, int64_t heads, int64_t width) {
   ASSAY_TRY(const Array weight, reader.Get(name + ".weight", {heads * width, hidden.extent(2)}));
   ASSAY_TRY(const Array bias, reader.GetOptional(name + ".bias", {heads * width}));
+  ASSAY_RETURN_IF_ERROR(CheckProjection(hidden, heads * width));
   return module_math::Linear(hidden, weight, OrNull(bias)).Reshaped({hidden.extent(0), hidden.extent(1), heads, width});
 }
 
@@ -54,6 +60,7 @@ Result<CaseOutputs> ProjectOut(const CaseReader& reader, const Array& attended, 
   const int64_t channels = attended.extent(2) * attended.extent(3);
   ASSAY_TRY(const Array weight, reader.Get(name + ".weight", {model_dim, channels}));
   ASSAY_TRY(const Array bias, reader.GetOptional(name + ".bias", {model_dim}));
+  ASSAY_RETURN_IF_ERROR(CheckProjection(attended.Reshaped({attended.extent(0), attended.extent(1), channels}), model_dim));
   CaseOutputs outputs;
   AddOutput(&outputs, "output", module_math::Linear(attended.Reshaped({attended.extent(0), attended.extent(1), channels}), weight, OrNull(bias)));
   return outputs;

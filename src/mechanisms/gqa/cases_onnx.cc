@@ -74,7 +74,8 @@ Status ReadTensors(const CaseReader& reader, OnnxCall* call) {
   ASSAY_TRY(call->k, WithPast(reader, "past_key", k, &call->past_tokens));
   ASSAY_TRY(call->v, WithPast(reader, "past_value", v, &past_of_v));
   if (past_of_v != call->past_tokens) return BadInput("past_key and past_value disagree in length");
-  return Ok();
+  const double pairs = static_cast<double>(call->batch() * call->heads()) * static_cast<double>(call->queries()) * static_cast<double>(call->keys());
+  return CheckWork(pairs * static_cast<double>(call->q.extent(3) + call->v.extent(3)), pairs);
 }
 
 Status ReadOptions(const CaseReader& reader, OnnxCall* call) {

@@ -15,6 +15,17 @@ constexpr Parameter kParameters[] = {
     {.name = "learned_sink", .default_value = 0, .low = 0, .high = 1, .meaning = "1: a learned logit a head enters the denominator", .reported = Parameter::Reported::kSeldom},
 };
 
+constexpr FeatureRisk kRisks[] = {
+    {.feature = "kv_quantisation",
+     .what = "vLLM's fp8 cache with FlashAttention 3: long-context needle retrieval fell from 91 % to 13 % before a fix, 89 % after it",
+     .date = "2026-04-22",
+     .url = "https://github.com/vllm-project/vllm-project.github.io/blob/c3a01c4a5807c8d900ae468897e45263373e534e/_posts/2026-04-22-fp8-kvcache.md"},
+    {.feature = "determinism",
+     .what = "attention kernels are not batch-invariant: 80 distinct outputs in 1,000 runs at temperature 0; the fix costs 26 s -> 42 s",
+     .date = "2025-09-10",
+     .url = "https://thinkingmachines.ai/blog/defeating-nondeterminism-in-llm-inference/"},
+};
+
 Status Check(const Problem& problem);
 
 Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parameters, Rng& rng) {
@@ -73,6 +84,7 @@ constinit const Mechanism k_gqa = {
     .parameters = gqa::kParameters,
     .traits = {.state = StateKind::kGrowing},
     .availability = Availability::kDropIn,
+    .risks = gqa::kRisks,
     .check = gqa::Check,
     .reference = gqa::Reference<double>,
     .twin = gqa::Reference<float>,
