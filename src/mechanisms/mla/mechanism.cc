@@ -1,6 +1,7 @@
 // Multi-head latent attention: the descriptor, and what a latent problem must look like.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -84,9 +85,20 @@ Result<Problem> WithValues(const Problem& problem) {
   return with_values;
 }
 
-// A latent problem with widths from the parameters: keys [.., 1, r + dR], no V, O of width r.
+// A problem with widths from the parameters, in the form that the cost model counts for such a call: a long prefill from nothing is
+// expanded (keys and values a head), everything else absorbed (keys [.., 1, r + dR], no V, O of width r).
 Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parameters, Rng& rng) {
   ExampleSpec latent = spec;
+  const bool from_nothing = spec.query_tokens == spec.key_tokens && !spec.query_tokens.empty();
+  const CostQuery query = {.shape = {.query_heads = spec.query_heads},
+                           .parameters = parameters,
+                           .new_tokens = from_nothing ? *std::max_element(spec.query_tokens.begin(), spec.query_tokens.end()) : 1};
+  if (FormOf(query) == Form::kExpanded) {
+    latent.kv_heads = spec.query_heads;
+    latent.head_dim = parameters.Int("nope_dim") + parameters.Int("rope_dim");
+    latent.v_head_dim = parameters.Int("v_head_dim");
+    return MakeSoftmaxExample("mla", latent, rng);
+  }
   latent.kv_heads = 1;
   latent.head_dim = parameters.Int("kv_rank") + parameters.Int("rope_dim");
   latent.v_head_dim = parameters.Int("kv_rank");

@@ -44,7 +44,7 @@ Problem OneSequence(const Problem& batch, int64_t sequence, OwnedProblem& storag
 
 Outcome BatchInvariance(const Subject& subject) {
   Outcome outcome;
-  const std::vector<int64_t> lengths_of_queries[] = {{1, 1, 1, 1}, {5, 1, 17, 0}};
+  const std::vector<int64_t> lengths_of_queries[] = {{1, 1, 1, 1}, {subject.Rows(5), 1, subject.Rows(17), 0}};
   for (const std::vector<int64_t>& queries : lengths_of_queries) {
     const Result<OwnedProblem> owned = subject.Example({.query_tokens = queries, .key_tokens = {65, 300, 17, 64}}, "T15");
     if (!owned.ok()) return Outcome::NotApplicable(owned.error().message);
@@ -82,7 +82,7 @@ Outcome BatchInvariance(const Subject& subject) {
 Outcome SplitCounts(const Subject& subject) {
   Outcome outcome;
   for (const int splits : {1, 2, 3, 5, 64}) {
-    const Result<OwnedProblem> owned = subject.Example({.query_tokens = {1, 2}, .key_tokens = {700, 3}}, "T11");
+    const Result<OwnedProblem> owned = subject.Example({.query_tokens = {1, subject.Rows(2)}, .key_tokens = {700, 3}}, "T11");
     if (!owned.ok()) return Outcome::NotApplicable(owned.error().message);
     Problem problem = owned->problem;
     problem.splits = splits;

@@ -78,14 +78,14 @@ Problem Fused(const Problem& problem, OwnedProblem& storage) {
   return fused;
 }
 
-Outcome Layouts(const Subject& subject) {
-  // As many queries as keys, so that one buffer can hold all three.
-  Result<OwnedProblem> owned = subject.Example({.query_tokens = {67, 67}, .key_tokens = {67, 67}, .storage = ExampleSpec::Storage::kDense}, "T27");
-  if (!owned.ok()) return Outcome::NotApplicable(owned.error().message);
-  const Problem& plain = owned->problem;
-  if (const auto ran = subject.Run(plain); !ran.ok()) return Outcome::NotApplicable(ran.error().message);
+// Every layout of one problem against the contiguous one. Two sequences of `queries` and 67 keys.
+void CompareLayouts(const Subject& subject, const Problem& plain, int64_t queries, Outcome& outcome) {
+  const Result<std::string> contiguous = subject.Run(plain);
+  if (!contiguous.ok()) {
+    outcome.unserved = contiguous.error().message;
+    return;
+  }
   const std::vector<double> expected = Values(plain, Role::kO);
-  Outcome outcome;
   const auto compare = [&](const Problem& problem, std::string_view name, const std::vector<double>& wanted) {
     const Result<std::string> ran = subject.Run(problem);
     if (!ran.ok()) return;  // a layout may be refused; it must not be misread
@@ -96,7 +96,7 @@ Outcome Layouts(const Subject& subject) {
     double largest = 0;
     for (size_t i = 0; i < got.size(); ++i) largest = std::max(largest, std::abs(got[i] - wanted[i]));
     outcome.Add(largest > 1e-3 || std::isnan(largest) ? Severity::kMajor : Severity::kMinor,
-                fmt::format("{} of {} values differ from the contiguous call, by up to {:.3g}", mismatches, got.size(), largest), fmt::format("2 sequences of 67 causal tokens, {}", name));
+                fmt::format("{} of {} values differ from the contiguous call, by up to {:.3g}", mismatches, got.size(), largest), fmt::format("2 sequences of {} queries and 67 keys, {}", queries, name));
   };
   const Layout layouts[] = {{"heads before tokens", {0, 2, 1, 3}}, {"channels before tokens", {0, 2, 3, 1}}, {"rows with gaps", {0, 1, 2, 3}, 5}, {"channels reversed in memory", {0, 1, 2, 3}, 0, true}};
   for (const Layout& layout : layouts) {
@@ -113,7 +113,8 @@ Outcome Layouts(const Subject& subject) {
     }
   }
   OwnedProblem storage;
-  compare(Fused(plain, storage), "views of one fused buffer", expected);
+  // One buffer holds all three only where there are as many queries as keys.
+  if (plain.Get(Role::kQ).shape[1] == plain.Get(Role::kK).shape[1]) compare(Fused(plain, storage), "views of one fused buffer", expected);
   // Stride 0: both sequences and all key heads are the same memory.
   Problem broadcast = plain;
   OwnedProblem copies;
@@ -126,6 +127,16 @@ Outcome Layouts(const Subject& subject) {
     repeated.arguments[i].tensor = Rearranged(argument.tensor, {"", {0, 1, 2, 3}}, copies);
   }
   if (subject.Run(repeated).ok()) compare(broadcast, "k and v with stride 0 over sequences and heads", Values(repeated, Role::kO));
+}
+
+Outcome Layouts(const Subject& subject) {
+  Outcome outcome;
+  for (const int64_t queries : {int64_t{67}, subject.Rows(3)}) {
+    const Result<OwnedProblem> owned = subject.Example({.query_tokens = {queries, queries}, .key_tokens = {67, 67}, .storage = ExampleSpec::Storage::kDense}, "T27");
+    if (!owned.ok()) return Outcome::NotApplicable(owned.error().message);
+    CompareLayouts(subject, owned->problem, queries, outcome);
+  }
+  if (outcome.served == 0) return Outcome::NotApplicable(outcome.unserved.empty() ? "every layout is refused" : outcome.unserved);
   return outcome;
 }
 
@@ -169,7 +180,7 @@ struct Mapping {
 Outcome FarOffsets(const Subject& subject) {
   constexpr int64_t kRows = 7;
   constexpr int64_t kApart = int64_t{1} << 29;
-  Result<OwnedProblem> owned = subject.Example({.query_tokens = {kRows}, .key_tokens = {kRows}, .query_heads = 2, .kv_heads = 1, .storage = ExampleSpec::Storage::kDense}, "T29");
+  Result<OwnedProblem> owned = subject.Example({.query_tokens = {subject.Rows(kRows)}, .key_tokens = {kRows}, .query_heads = 2, .kv_heads = 1, .storage = ExampleSpec::Storage::kDense}, "T29");
   if (!owned.ok()) return Outcome::NotApplicable(owned.error().message);
   const Problem& plain = owned->problem;
   if (const auto ran = subject.Run(plain); !ran.ok()) return Outcome::NotApplicable(ran.error().message);
@@ -186,7 +197,7 @@ Outcome FarOffsets(const Subject& subject) {
     TensorView far = near;
     far.data = mapping.data;
     far.stride = {0, kApart, near.shape[3], 1};
-    for (int64_t t = 0; t < kRows; ++t) {
+    for (int64_t t = 0; t < near.shape[1]; ++t) {
       for (int64_t h = 0; h < near.shape[2]; ++h) {
         for (int64_t c = 0; c < near.shape[3]; ++c) far.Set({0, t, h, c}, near.At({0, t, h, c}));
       }
@@ -229,9 +240,9 @@ constexpr Knob kKnobs[] = {
     {"causal top-left", [](OwnedProblem& o) { o.problem.causal = Causal::kTopLeft; }},
     {"a sink of 5", [](OwnedProblem& o) { AddRandom(o, Role::kSink, {HeadsOf(o)}, 5, 5); }},
     {"ALiBi slopes of 1", [](OwnedProblem& o) { AddRandom(o, Role::kAlibi, {HeadsOf(o)}, 1, 1); }},
-    {"an additive mask", [](OwnedProblem& o) { AddRandom(o, Role::kMaskAdd, {1, 1, 5, 40}, -4, 4); }},
+    {"an additive mask", [](OwnedProblem& o) { AddRandom(o, Role::kMaskAdd, {1, 1, o.problem.Get(Role::kQ).shape[1], 40}, -4, 4); }},
     {"a boolean mask", [](OwnedProblem& o) {
-       const TensorView mask = o.Add(Role::kMaskBool, DType::kBool8, {1, 1, 5, 40});
+       const TensorView mask = o.Add(Role::kMaskBool, DType::kBool8, {1, 1, o.problem.Get(Role::kQ).shape[1], 40});
        ForEachElement(mask, [&](std::span<const int64_t> index) { mask.as<uint8_t>()[mask.Offset(index)] = index[3] % 2 == 0; });
      }},
     {"32 of 40 keys in use", [](OwnedProblem& o) { o.Add(Role::kLenK, DType::kI64, {1}).Set({0}, 32); }},
@@ -254,7 +265,7 @@ constexpr Knob kKnobs[] = {
 
 // An option is honoured or refused, never ignored. It counts as honoured only if the truth moves too: some have no effect by definition.
 Outcome KnobSensitivity(const Subject& subject) {
-  const ExampleSpec spec = {.query_tokens = {5}, .key_tokens = {40}, .storage = ExampleSpec::Storage::kDense};
+  const ExampleSpec spec = {.query_tokens = {subject.Rows(5)}, .key_tokens = {40}, .storage = ExampleSpec::Storage::kDense};
   const Result<OwnedProblem> base = subject.Example(spec, "T30");
   if (!base.ok()) return Outcome::NotApplicable(base.error().message);
   if (const auto ran = subject.Run(base->problem); !ran.ok()) return Outcome::NotApplicable(ran.error().message);
@@ -287,7 +298,7 @@ Outcome KnobSensitivity(const Subject& subject) {
 Outcome Poison(const Subject& subject) {
   Outcome outcome;
   // Canaries on both sides of every output, and outputs that hold NaN before the call (Subject::Run sees to that).
-  Result<OwnedProblem> owned = subject.Example({.query_tokens = {7}, .key_tokens = {70}, .storage = ExampleSpec::Storage::kDense}, "T31");
+  Result<OwnedProblem> owned = subject.Example({.query_tokens = {subject.Rows(7)}, .key_tokens = {70}, .storage = ExampleSpec::Storage::kDense}, "T31");
   if (!owned.ok()) return Outcome::NotApplicable(owned.error().message);
   Problem guarded = owned->problem;
   constexpr size_t kGuard = 4096;
@@ -314,7 +325,7 @@ Outcome Poison(const Subject& subject) {
   std::deque<OwnedProblem> cases;  // a deque: problems own memory and do not copy
   for (const ExampleSpec::Storage storage : {ExampleSpec::Storage::kPacked, ExampleSpec::Storage::kPaged, ExampleSpec::Storage::kDense}) {
     for (const int64_t keys : {3, 65, 200}) {
-      Result<OwnedProblem> made = subject.Example({.query_tokens = {2}, .key_tokens = {keys}, .storage = storage}, fmt::format("T31/{}", keys));
+      Result<OwnedProblem> made = subject.Example({.query_tokens = {subject.Rows(2)}, .key_tokens = {keys}, .storage = storage}, fmt::format("T31/{}", keys));
       if (made.ok() && subject.Serves(made->problem).ok()) cases.push_back(std::move(made).value());
     }
   }

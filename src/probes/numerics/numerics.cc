@@ -126,26 +126,62 @@ void AddGrowth(const Subject& subject, const ErrorGrowth& growth, const std::str
 
 // Does the kernel take this mechanism's most ordinary call?
 bool ServesSomething(const Subject& subject) {
-  const Result<OwnedProblem> owned = subject.Example({.query_tokens = {3}, .key_tokens = {3}}, "serves");
+  const Result<OwnedProblem> owned = subject.Example({.query_tokens = {subject.Rows(3)}, .key_tokens = {3}}, "serves");
   return owned.ok() && subject.Serves(owned->problem).ok();
 }
 
-// A kernel may be for one setting of a mechanism's switches only (a recurrence that erases, or one that does not): take the first that it serves.
-void ChooseSwitches(Subject* subject) {
+// Values of a parameter that a kernel may be for: the given one, the ends of a switch, the page of this lab's caches.
+std::vector<double> Choices(const Parameter& parameter, double given) {
+  std::vector<double> choices = {given};
+  for (const double value : {parameter.low, 1.0, 64.0}) {
+    const bool possible = parameter.integer && value >= parameter.low && value <= parameter.high;
+    if (possible && std::find(choices.begin(), choices.end(), value) == choices.end()) choices.push_back(value);
+  }
+  return choices;
+}
+
+// A kernel may be for one setting of a mechanism's parameters only (a recurrence that erases, or one that does not; pages of 64 tokens), or
+// for decode only: the first setting that it serves is probed. One parameter is changed at a time, then all of a short list together.
+void ChooseSetting(Subject* subject) {
   if (ServesSomething(*subject)) return;
   const ParameterSet given = subject->parameters;
-  for (const Parameter& parameter : subject->mechanism->parameters) {
-    if (!parameter.integer || parameter.low != 0 || parameter.high > 2) continue;
-    for (double value = parameter.low; value <= parameter.high; ++value) {
-      std::vector<ParameterValue> named = given.values();
-      for (ParameterValue& one : named) {
-        if (one.name == parameter.name) one.value = value;
+  const std::span<const Parameter> parameters = subject->mechanism->parameters;
+  const auto serves = [&](std::vector<ParameterValue> named) {
+    Result<ParameterSet> set = ParameterSet::Make(*subject->mechanism, {}, named);
+    if (!set.ok()) return false;
+    subject->parameters = std::move(set).value();
+    return ServesSomething(*subject);
+  };
+  for (const bool decode_only : {false, true}) {
+    subject->decode_only = decode_only;
+    if (serves(given.values())) return;
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      for (const double value : Choices(parameters[i], given.values()[i].value)) {
+        std::vector<ParameterValue> named = given.values();
+        named[i].value = value;
+        if (serves(named)) return;
       }
-      subject->parameters = ParameterSet::Make(*subject->mechanism, {}, named).value();
-      if (ServesSomething(*subject)) return;
+    }
+    constexpr size_t kShortList = 4;
+    if (parameters.size() > kShortList) continue;
+    std::vector<std::vector<double>> choices;
+    size_t combinations = 1;
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      choices.push_back(Choices(parameters[i], given.values()[i].value));
+      combinations *= choices.back().size();
+    }
+    for (size_t combination = 0; combination < combinations; ++combination) {
+      std::vector<ParameterValue> named = given.values();
+      size_t rest = combination;
+      for (size_t i = 0; i < named.size(); ++i) {
+        named[i].value = choices[i][rest % choices[i].size()];
+        rest /= choices[i].size();
+      }
+      if (serves(named)) return;
     }
   }
   subject->parameters = given;
+  subject->decode_only = false;
 }
 
 std::vector<Subject> SubjectsOf(const NumericsOptions& options) {
@@ -159,7 +195,7 @@ std::vector<Subject> SubjectsOf(const NumericsOptions& options) {
         if (options.quick && backend != available.back()) continue;
         for (const DType dtype : {DType::kF32, DType::kBf16}) {
           subjects.push_back({mechanism, &kernel, backend, dtype, SmallParameters(*mechanism), options.quick, options.seed});
-          ChooseSwitches(&subjects.back());
+          ChooseSetting(&subjects.back());
         }
       }
     }
@@ -177,7 +213,8 @@ int NumericsReport::finding_count() const {
 }
 
 ProbeReport ProbeKernel(const Mechanism& mechanism, const Kernel& kernel, Backend backend, DType dtype, const NumericsOptions& options) {
-  const numerics::Subject subject{&mechanism, &kernel, backend, dtype, numerics::SmallParameters(mechanism), options.quick, options.seed};
+  numerics::Subject subject{&mechanism, &kernel, backend, dtype, numerics::SmallParameters(mechanism), options.quick, options.seed};
+  numerics::ChooseSetting(&subject);
   return numerics::RunProbes(subject, {}).report;
 }
 

@@ -2,6 +2,7 @@
 // numerics.h.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -25,7 +26,10 @@ struct Subject {
   ParameterSet parameters;
   bool quick = true;
   uint64_t seed = 0;
+  bool decode_only = false;  // the kernel takes one query a sequence
 
+  // Queries a probe may use where it would like `wanted`.
+  [[nodiscard]] int64_t Rows(int64_t wanted) const { return decode_only ? std::min<int64_t>(wanted, 1) : wanted; }
   [[nodiscard]] Rng Stream(std::string_view key) const;
   // A random problem of this mechanism; spec.dtype is the subject's.
   [[nodiscard]] Result<OwnedProblem> Example(ExampleSpec spec, std::string_view key) const;

@@ -14,7 +14,7 @@ Outcome CommonKeyOffset(const Subject& subject) {
   if (!subject.mechanism->traits.shift_invariant) return Outcome::NotApplicable("its weights are not a softmax: a common offset changes them");
   Outcome outcome;
   for (const double offset : {3.0, 300.0, 30000.0}) {
-    const Result<OwnedProblem> owned = subject.Example({.query_tokens = {3}, .key_tokens = {90}, .storage = ExampleSpec::Storage::kDense}, "T10");
+    const Result<OwnedProblem> owned = subject.Example({.query_tokens = {subject.Rows(3)}, .key_tokens = {90}, .storage = ExampleSpec::Storage::kDense}, "T10");
     if (!owned.ok()) return Outcome::NotApplicable(owned.error().message);
     const Problem& problem = owned->problem;
     const TensorView& k = problem.Get(Role::kK);
@@ -36,7 +36,7 @@ Outcome SinkOnce(const Subject& subject) {
   Outcome outcome;
   for (const int splits : {0, 1, 2, 3, 7}) {
     for (const double sink : {-3.0, 4.0, 60.0}) {
-      Result<OwnedProblem> owned = subject.Example({.query_tokens = {2}, .key_tokens = {333}, .storage = ExampleSpec::Storage::kDense}, "T12");
+      Result<OwnedProblem> owned = subject.Example({.query_tokens = {subject.Rows(2)}, .key_tokens = {333}, .storage = ExampleSpec::Storage::kDense}, "T12");
       if (!owned.ok()) return Outcome::NotApplicable(owned.error().message);
       Problem& problem = owned->problem;
       const int64_t heads = problem.Get(Role::kQ).shape[2];
