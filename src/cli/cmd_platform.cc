@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "platform/fit.h"
 #include "platform/score.h"
+#include "serving/score_serving.h"
 
 namespace assay::cli {
 namespace {
@@ -124,6 +125,10 @@ int ScoreOne(const Options& options, const Common& common) {
   const auto profile = options.profile == "auto" ? ProfileForTable(*table) : LoadProfile(options.profile);
   if (!profile) return Fail(profile.error());
   const Score score = ScoreTable(*profile, *table);
+  if (score.seen && !common.quiet) {
+    fmt::print(stderr, "the profile was fitted on a table of this name; if these are its own rows, read held_out of `assay platform show` instead\n");
+  }
+  if (score.zero_rows > 0 && !common.quiet) fmt::print(stderr, "{} rows of latency 0 (failed measurements) are left out\n", score.zero_rows);
   if (common.json) {
     json out = SummaryJson(score.model);
     out["schema_version"] = 1;
@@ -136,6 +141,8 @@ int ScoreOne(const Options& options, const Common& common) {
     out["roofline"]["in_coverage"] = score.in_coverage;
     out["roofline"]["refused"] = score.refused;
     out["roofline"]["rows"] = score.rows;
+    out["seen"] = score.seen;
+    out["zero_rows"] = score.zero_rows;
     if (!score.note.empty()) out["note"] = score.note;
     fmt::print("{}\n", out.dump());
     return kFine;
@@ -147,6 +154,41 @@ int ScoreOne(const Options& options, const Common& common) {
     fmt::print("  {:<9} error p50 {:.2f} %, p90 {:.2f} %, p99 {:.2f} %; 90 % interval holds {:.1f} %, median width {:.1f} %\n", name, 100 * s.p50,
                100 * s.p90, 100 * s.p99, 100 * s.coverage, 100 * s.median_width);
   }
+  return kFine;
+}
+
+json ServingJson(const serving::ServingScore& s) {
+  const bool any = s.rows > s.refused;
+  const auto error = [&](const serving::LatencyError& e) {
+    return any ? json{{"p50", e.p50}, {"p90", e.p90}, {"median_ratio", e.median_ratio}} : json{{"p50", nullptr}, {"p90", nullptr}, {"median_ratio", nullptr}};
+  };
+  return {{"rows", s.rows}, {"refused", s.refused}, {"ttft", error(s.ttft)}, {"tpot", error(s.tpot)}, {"coverage", any ? json(s.coverage) : json(nullptr)}};
+}
+
+int ScoreServingPoints(const Options& options, const Common& common) {
+  const auto table = formats::Table::Read(options.table);
+  if (!table) return Fail(table.error());
+  const auto report = serving::ScoreServing(*table, common.seed);
+  if (!report) return Fail(report.error());
+  if (common.json) {
+    json groups = json::object();
+    for (const auto& [name, score] : report->groups) groups[name] = ServingJson(score);
+    json out{{"schema_version", 1}, {"overall", ServingJson(report->overall)}, {"groups", groups}, {"refusals", report->refusals},
+             {"conflicting_rows", report->conflicting}};
+    fmt::print("{}\n", out.dump());
+    return kFine;
+  }
+  fmt::print("{:<58} {:>5} {:>7}  {:>13}  {:>13}  {:>8}\n", "model / GPU / engine", "rows", "refused", "TTFT p50/p90", "TPOT p50/p90", "coverage");
+  const auto line = [](std::string_view name, const serving::ServingScore& s) {
+    fmt::print("{:<58} {:>5} {:>7}  {:>5.0f}% /{:>4.0f}%  {:>5.0f}% /{:>4.0f}%  {:>7.0f}%\n", name, s.rows, s.refused, 100 * s.ttft.p50,
+               100 * s.ttft.p90, 100 * s.tpot.p50, 100 * s.tpot.p90, 100 * s.coverage);
+  };
+  for (const auto& [name, score] : report->groups) {
+    if (score.rows > score.refused) line(name, score);
+  }
+  line("all", report->overall);
+  for (const auto& [reason, rows] : report->refusals) fmt::print("  refused {:>5}: {}\n", rows, reason);
+  fmt::print("  left out {:>4}: the same measurement under two configurations\n", report->conflicting);
   return kFine;
 }
 
@@ -169,6 +211,9 @@ void Register_platform(CLI::App& app, const Common& common, int& exit_code) {
       ->capture_default_str();
   score->add_option("--table", options->table, "the measured table")->required();
   score->callback([options, &common, &exit_code] { exit_code = ScoreOne(*options, common); });
+  CLI::App* points = app.add_subcommand("score-serving", "error of simulated serving on measured end-to-end points");
+  points->add_option("--table", options->table, "the measured points (silicon.csv)")->required();
+  points->callback([options, &common, &exit_code] { exit_code = ScoreServingPoints(*options, common); });
 }
 
 }  // namespace assay::cli

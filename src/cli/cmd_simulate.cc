@@ -1,17 +1,22 @@
 // assay simulate: serving under the user's traffic, in virtual time.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <ctime>
 #include <fmt/format.h>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "formats/model_spec.h"
+#include "formats/trace.h"
+#include "formats/usecase.h"
+#include "platform/model_steps.h"
 #include "platform/profile.h"
 #include "platform/step_time.h"
-#include "serving/arrivals.h"
+#include "serving/capacity.h"
 #include "serving/deployment.h"
 #include "serving/metrics.h"
-#include "serving/trace_requests.h"
+#include "serving/workload.h"
 
 namespace assay::cli {
 namespace {
@@ -21,6 +26,10 @@ using namespace serving;
 
 struct Options {
   std::string trace;
+  std::string use_case;
+  std::string candidate;
+  std::string model = "llama-3.1-8b";
+  int64_t requests = 10'000;
   std::string profile = "h100_sxm/vllm/0.24.0";
   std::string kv_dtype = "bf16";
   std::string weight_dtype = "bf16";
@@ -32,11 +41,19 @@ struct Options {
   double memory_fraction = 0.9;
 };
 
-json ToJson(const PercentileEstimate& p) { return {{"value", p.value}, {"low", p.low}, {"high", p.high}}; }
-
-json ToJson(const Percentiles& p) {
-  return {{"p50", p.p50.value}, {"p90", p.p90.value}, {"p95", p.p95.value}, {"p99", p.p99.value}, {"mean", p.mean}, {"count", p.count},
-          {"intervals", {{"p50", ToJson(p.p50)}, {"p90", ToJson(p.p90)}, {"p95", ToJson(p.p95)}, {"p99", ToJson(p.p99)}}}};
+// Percentiles of the likely run; `interval`: the same percentile with everything fast and everything slow; `sampling`: of finite requests.
+json ToJson(const Percentiles& p, const Percentiles& fast, const Percentiles& slow) {
+  json out = {{"mean", p.mean}, {"count", p.count}, {"interval", json::object()}, {"sampling", json::object()}};
+  const auto add = [&](const char* name, const PercentileEstimate Percentiles::*member) {
+    out[name] = (p.*member).value;
+    out["interval"][name] = {(fast.*member).value, (slow.*member).value};
+    out["sampling"][name] = {(p.*member).low, (p.*member).high};
+  };
+  add("p50", &Percentiles::p50);
+  add("p90", &Percentiles::p90);
+  add("p95", &Percentiles::p95);
+  add("p99", &Percentiles::p99);
+  return out;
 }
 
 json LedgerJson(const Outcome& o) {
@@ -49,50 +66,124 @@ json LedgerJson(const Outcome& o) {
                       {"other", b.other_ms / total}, {"host", b.host_ms / total}, {"idle", o.ledger.idle_ms / total}}}};
 }
 
-void PrintText(const Options& options, const Outcome& o, const Summary& s, const platform::StepTimer& timer, double cpu_seconds) {
+void PrintText(const std::string& profile, const Outcome& o, const Forecast& forecast, const platform::StepTimer& timer, double cpu_seconds) {
+  const Summary& s = forecast.likely;
   fmt::print("{} requests in {:.0f} s of virtual time, {:.1f} tokens/s; {} preemptions, {} refused; simulated in {:.2f} CPU s\n", s.requests,
              o.virtual_ms / 1e3, s.output_tokens_per_s, o.preemptions, s.refused, cpu_seconds);
-  fmt::print("  {:<9} {:>10} {:>10} {:>10} {:>10}\n", "ms", "p50", "p90", "p95", "p99");
-  for (const auto& [name, p] : {std::pair{"TTFT", s.ttft_ms}, std::pair{"TPOT", s.tpot_ms}, std::pair{"E2E", s.e2e_ms}}) {
-    fmt::print("  {:<9} {:>10.1f} {:>10.1f} {:>10.1f} {:>10.1f}\n", name, p.p50.value, p.p90.value, p.p95.value, p.p99.value);
-  }
+  fmt::print("  {:<6} {:>22} {:>22} {:>22}\n", "ms", "p50", "p95", "p99");
+  const auto cell = [](double likely, double fast, double slow) { return fmt::format("{:.1f} ({:.1f}-{:.1f})", likely, fast, slow); };
+  const auto row = [&](const char* name, const Percentiles& p, const Percentiles& fast, const Percentiles& slow) {
+    fmt::print("  {:<6} {:>22} {:>22} {:>22}\n", name, cell(p.p50.value, fast.p50.value, slow.p50.value),
+               cell(p.p95.value, fast.p95.value, slow.p95.value), cell(p.p99.value, fast.p99.value, slow.p99.value));
+  };
+  row("TTFT", s.ttft_ms, forecast.fast.ttft_ms, forecast.slow.ttft_ms);
+  row("TPOT", s.tpot_ms, forecast.fast.tpot_ms, forecast.slow.tpot_ms);
+  row("E2E", s.e2e_ms, forecast.fast.e2e_ms, forecast.slow.e2e_ms);
   const auto& b = o.ledger.busy;
   const double total = o.virtual_ms / 100;
   fmt::print("  time: attention {:.1f} %, matmul {:.1f} %, collectives {:.1f} %, other {:.1f} %, host {:.1f} %, idle {:.1f} %\n", b.attention_ms / total,
              b.gemm_ms / total, b.collective_ms / total, b.other_ms / total, b.host_ms / total, o.ledger.idle_ms / total);
-  fmt::print("  KV pool: mean {:.1f} %, peak {:.1f} %; kernels from {}; norms, host and HTTP assumed (--json lists the ranges)\n",
-             100 * o.kv_mean_share, 100 * o.kv_peak_share, options.profile);
+  fmt::print("  KV pool: mean {:.1f} %, peak {:.1f} %\n", 100 * o.kv_mean_share, 100 * o.kv_peak_share);
+  fmt::print("  basis: {}; kernels from {}; brackets: everything uncertain fast, to everything slow (norms, host and HTTP are assumed ranges)\n",
+             NameOf(forecast.basis), profile);
   for (const std::string& note : timer.notes()) fmt::print("  note: {}\n", note);
 }
 
+// What is to be simulated, from a use case's baseline or from the options alone.
+struct Plan {
+  formats::ModelSpec spec;
+  std::vector<formats::MechanismCall> layers;
+  platform::StepModelOptions step;
+  Policy policy;
+  int32_t block_tokens = 16;
+  double memory_fraction = 0.9;
+  Workload workload;
+  std::string profile;
+};
+
+Result<DType> ParseDType(std::string_view option, const std::string& name) {
+  if (const auto dtype = DTypeFromName(name)) return *dtype;
+  return BadInput(fmt::format("{} '{}' is no dtype; bf16 and fp8 are measured", option, name));
+}
+
+Result<formats::ModelSpec> FindModel(const std::string& model) {
+  const auto presets = formats::PresetNames();
+  if (std::find(presets.begin(), presets.end(), model) != presets.end()) return formats::ModelPreset(model);
+  return formats::ReadModelSpec(model);
+}
+
+Result<Plan> PlanFromOptions(const Options& o) {
+  Plan plan;
+  ASSAY_TRY(plan.spec, FindModel(o.model));
+  ASSAY_TRY(plan.step.cache, ParseDType("--kv-dtype", o.kv_dtype));
+  ASSAY_TRY(plan.step.weights, ParseDType("--weight-dtype", o.weight_dtype));
+  plan.step.tensor_parallel = o.tensor_parallel;
+  plan.policy = {.max_batched_tokens = o.max_batched_tokens, .max_sequences = o.max_sequences,
+                 .prefill = o.whole_prompts ? PrefillMode::kWhole : PrefillMode::kChunked};
+  plan.memory_fraction = o.memory_fraction;
+  plan.profile = o.profile;
+  ASSAY_TRY(const formats::Trace trace, formats::ReadTrace(o.trace));
+  for (const std::string& warning : trace.warnings) fmt::print(stderr, "{}\n", warning);
+  ASSAY_TRY(plan.workload, FromTrace(trace, o.rate_scale));
+  return plan;
+}
+
+Result<Plan> PlanFromUseCase(const Options& o, uint64_t seed) {
+  ASSAY_TRY(formats::UseCase use_case, formats::ReadUseCase(o.use_case));
+  if (use_case.platform.is_this_cpu || !use_case.platform.gpu) {
+    return Unsupported(fmt::format("{}: serving is simulated on accelerators with measured tables, not on this CPU", o.use_case));
+  }
+  const formats::Candidate* candidate = o.candidate.empty() ? &use_case.baseline() : use_case.Find(o.candidate);
+  if (candidate == nullptr) return BadInput(fmt::format("{}: no candidate '{}'", o.use_case, o.candidate));
+  if (!o.trace.empty()) {
+    use_case.workload.trace_path = o.trace;
+    use_case.workload.arrivals = formats::Arrivals::kTrace;
+  }
+  use_case.workload.rate_scale *= o.rate_scale;
+  Plan plan;
+  plan.spec = use_case.model;
+  plan.layers = candidate->layers;
+  plan.step.tensor_parallel = static_cast<int>(use_case.platform.parallel.tensor);
+  plan.step.cache = candidate->kv.dtype;
+  plan.step.read = candidate->read;
+  const formats::EnginePolicy& policy = use_case.engine.policy;
+  plan.policy = {.max_batched_tokens = static_cast<int>(policy.max_batched_tokens.value_or(o.max_batched_tokens)),
+                 .max_sequences = static_cast<int>(policy.max_sequences.value_or(o.max_sequences)),
+                 .prefill = policy.chunked_prefill.value_or(true) ? PrefillMode::kChunked : PrefillMode::kWhole};
+  plan.block_tokens = static_cast<int32_t>(policy.block_tokens.value_or(16));
+  plan.memory_fraction = use_case.platform.memory_fraction;
+  const formats::Implementation& engine = candidate->implementation;
+  plan.profile = use_case.platform.profile_path.value_or(
+      fmt::format("{}/{}/{}", *use_case.platform.gpu, engine.engine.empty() ? use_case.engine.name : engine.engine,
+                  engine.engine.empty() ? use_case.engine.version : engine.version));
+  ASSAY_TRY(plan.workload, FromUseCase(use_case.workload, o.requests, seed));
+  return plan;
+}
+
 Result<int> Run(const Options& options, const Common& common) {
-  const auto cache = DTypeFromName(options.kv_dtype);
-  const auto weights = DTypeFromName(options.weight_dtype);
-  if (!cache) return BadInput(fmt::format("--kv-dtype '{}' is no dtype; bf16 and fp8 are measured", options.kv_dtype));
-  if (!weights) return BadInput(fmt::format("--weight-dtype '{}' is no dtype; bf16 and fp8 are measured", options.weight_dtype));
+  if (options.trace.empty() && options.use_case.empty()) return BadInput("--trace FILE or --usecase FILE is needed");
   if (!(options.rate_scale > 0) || options.rate_scale > 1e6) return BadInput("--rate-scale must be above 0");
   if (!(options.memory_fraction > 0) || options.memory_fraction > 1) return BadInput("--memory-fraction must be in (0, 1]");
-  ASSAY_TRY(const TraceRequests trace, ReadTraceRequests(options.trace));
-  ASSAY_TRY(const platform::Profile profile, platform::LoadProfile(options.profile));
+  ASSAY_TRY(const Plan plan, options.use_case.empty() ? PlanFromOptions(options) : PlanFromUseCase(options, common.seed));
+  ASSAY_TRY(const platform::Profile profile, platform::LoadProfile(plan.profile));
   const platform::Gpu* gpu = platform::FindGpu(profile.gpu);
   if (gpu == nullptr) return Unsupported(fmt::format("no datasheet of {}", profile.gpu));
-
-  const platform::DenseShape shape{.name = "llama-3.1-8b", .tensor_parallel = options.tensor_parallel, .weights = *weights, .cache = *cache};
   Deployment deployment;
-  ASSAY_TRY(deployment.model, platform::DenseStepModel(shape));
-  deployment.weight_bytes = WeightBytes(deployment.model, shape.vocabulary);
-  deployment.memory_fraction = options.memory_fraction;
-  deployment.policy = {.max_batched_tokens = options.max_batched_tokens, .max_sequences = options.max_sequences,
-                       .prefill = options.whole_prompts ? PrefillMode::kWhole : PrefillMode::kChunked};
+  ASSAY_TRY(deployment.model, platform::MakeStepModel(plan.spec, plan.layers, plan.step));
+  deployment.weight_bytes = platform::RankWeightBytes(deployment.model, plan.spec);
+  deployment.memory_fraction = plan.memory_fraction;
+  deployment.block_tokens = plan.block_tokens;
+  deployment.policy = plan.policy;
+
   ASSAY_TRY(platform::StepTimer timer, platform::StepTimer::Make(profile, deployment.model, platform::LikelyDraw()));
   TimedSteps cost(std::move(timer));
-  const std::vector<Request> requests = Rescale(trace.requests, options.rate_scale);
   const std::clock_t start = std::clock();
-  ASSAY_TRY(const Outcome outcome, Simulate(requests, deployment.policy, PoolOf(deployment, *gpu), cost));
+  ASSAY_TRY(const Outcome outcome, Simulate(plan.workload.requests, deployment.policy, PoolOf(deployment, *gpu), cost));
   const double cpu_seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+  ASSAY_TRY(const Forecast forecast, MakeForecast(plan.workload.requests, {.profile = &profile, .deployment = &deployment}));
   const Summary summary = Summarise(outcome);
   if (!common.json) {
-    PrintText(options, outcome, summary, cost.timer(), cpu_seconds);
+    PrintText(profile.name(), outcome, forecast, cost.timer(), cpu_seconds);
     return static_cast<int>(kFine);
   }
   json assumed = json::array();
@@ -102,19 +193,20 @@ Result<int> Run(const Options& options, const Common& common) {
   const json out = {{"schema_version", 1},
                     {"requests", summary.requests},
                     {"refused", summary.refused},
-                    {"dropped", trace.dropped},
+                    {"dropped", plan.workload.dropped},
                     {"virtual_seconds", outcome.virtual_ms / 1e3},
-                    {"ttft_ms", ToJson(summary.ttft_ms)},
-                    {"tpot_ms", ToJson(summary.tpot_ms)},
-                    {"e2e_ms", ToJson(summary.e2e_ms)},
+                    {"ttft_ms", ToJson(summary.ttft_ms, forecast.fast.ttft_ms, forecast.slow.ttft_ms)},
+                    {"tpot_ms", ToJson(summary.tpot_ms, forecast.fast.tpot_ms, forecast.slow.tpot_ms)},
+                    {"e2e_ms", ToJson(summary.e2e_ms, forecast.fast.e2e_ms, forecast.slow.e2e_ms)},
                     {"output_tokens_per_s", summary.output_tokens_per_s},
                     {"ledger", LedgerJson(outcome)},
-                    {"kv", {{"mean_share", outcome.kv_mean_share}, {"peak_share", outcome.kv_peak_share}}},
+                    {"kv", {{"mean_share", outcome.kv_mean_share}, {"peak_share", outcome.kv_peak_share}, {"pool_bytes", PoolOf(deployment, *gpu).pool_bytes}}},
                     {"preemptions", outcome.preemptions},
                     {"running_peak", outcome.running_peak},
                     {"profile", profile.name()},
                     {"model", deployment.model.name},
-                    {"basis", NameOf(Basis::kSimulated)},
+                    {"basis", NameOf(forecast.basis)},
+                    {"notes", forecast.notes},
                     {"kernels_outside_coverage", cost.timer().outside_coverage()},
                     {"assumed", assumed},
                     {"simulator_cpu_seconds", cpu_seconds}};
@@ -126,7 +218,11 @@ Result<int> Run(const Options& options, const Common& common) {
 
 void Register_simulate(CLI::App& app, const Common& common, int& exit_code) {
   auto options = std::make_shared<Options>();
-  app.add_option("--trace", options->trace, "requests: the Azure LLM inference CSV")->required();
+  app.add_option("--trace", options->trace, "requests: Azure CSV, Mooncake JSONL or arrival_s,prompt_tokens,output_tokens");
+  app.add_option("--usecase", options->use_case, "a use case file: model, traffic, platform and policy from it; --trace then replaces its traffic");
+  app.add_option("--candidate", options->candidate, "of the use case; default: its baseline");
+  app.add_option("--requests", options->requests, "to draw from a use case's distribution")->capture_default_str();
+  app.add_option("--model", options->model, "a preset, a config.json, a GGUF or TOML file")->capture_default_str();
   app.add_option("--profile", options->profile, "platform profile: GPU/ENGINE/VERSION or a .toml file")->capture_default_str();
   app.add_option("--rate-scale", options->rate_scale, "play the trace this many times as fast")->capture_default_str();
   app.add_option("--kv-dtype", options->kv_dtype, "of the KV cache: bf16 or fp8")->capture_default_str();

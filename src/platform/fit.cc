@@ -1,4 +1,4 @@
-// Fits sections stage by stage: the roofline's two parameters, then each correction on what the former left.
+// Fits sections: the roofline's two parameters, then the corrections in the layouts that cross-validation prefers.
 #include "platform/fit.h"
 
 #include <algorithm>
@@ -65,7 +65,7 @@ void FitRoofline(std::span<const MeasuredRow> rows, const Gpu& gpu, Section* sec
   section->efficiency = efficiency;
 }
 
-std::vector<double> KnotsOf(std::span<const MeasuredRow> rows, const StageAxis& axis) {
+std::vector<double> KnotsOf(std::span<const MeasuredRow> rows, const LayoutAxis& axis) {
   std::vector<double> values;
   for (const MeasuredRow& row : rows) values.push_back(Log2Feature(axis.feature, row.query));
   std::sort(values.begin(), values.end());
@@ -81,8 +81,10 @@ std::vector<double> KnotsOf(std::span<const MeasuredRow> rows, const StageAxis& 
   return knots;
 }
 
+using Choice = std::vector<size_t>;  // of the recipe's layouts
+
 // Launch, efficiency, grids; no intervals.
-Section FitModel(std::span<const MeasuredRow> rows, const Gpu& gpu) {
+Section FitModel(std::span<const MeasuredRow> rows, const Gpu& gpu, const Choice& choice) {
   Section section;
   FitRoofline(rows, gpu, &section);
   std::vector<GridRow> targets(rows.size());
@@ -90,11 +92,11 @@ Section FitModel(std::span<const MeasuredRow> rows, const Gpu& gpu) {
     targets[i].query = rows[i].query;
     targets[i].target = rows[i].ms / RooflineMs(section, gpu, rows[i].query);
   }
-  for (const Stage& stage : RecipeOf(rows[0].query.family).stages) {
+  for (size_t index : choice) {
+    const Layout& layout = RecipeOf(rows[0].query.family).layouts[index];
     Grid grid;
-    for (const StageAxis& axis : stage.axes) grid.axes.push_back({.feature = axis.feature, .knots = KnotsOf(rows, axis)});
-    FitGrid(targets, stage.options, &grid);
-    for (GridRow& row : targets) row.target /= grid.At(row.query);
+    for (const LayoutAxis& axis : layout.axes) grid.axes.push_back({.feature = axis.feature, .knots = KnotsOf(rows, axis)});
+    FitGrid(targets, layout.options, &grid);
     section.grids.push_back(std::move(grid));
   }
   return section;
@@ -117,8 +119,47 @@ void SetCoverage(std::span<const MeasuredRow> rows, const Gpu& gpu, Section* sec
   }
 }
 
+// One layout, or the mean of two: whichever has the least mean absolute log error on folds it was not fitted on.
+Choice ChooseLayouts(std::span<const MeasuredRow> rows, const Gpu& gpu) {
+  constexpr int kChoiceFolds = 3;
+  const size_t count = RecipeOf(rows[0].query.family).layouts.size();
+  if (count == 1 || rows.size() < kMinRows) return {0};
+  std::vector<double> loss(count * count, 0.0);  // [i][j], i <= j
+  for (int fold = 0; fold < kChoiceFolds; ++fold) {
+    std::vector<MeasuredRow> train;
+    std::vector<const MeasuredRow*> test;
+    for (const MeasuredRow& row : rows) {
+      if (static_cast<int>((RowHash(row) >> 20) % kChoiceFolds) == fold) {
+        test.push_back(&row);
+      } else {
+        train.push_back(row);
+      }
+    }
+    if (train.empty()) continue;
+    std::vector<Section> models;
+    for (size_t i = 0; i < count; ++i) models.push_back(FitModel(train, gpu, {i}));
+    std::vector<double> ms(count);
+    for (const MeasuredRow* row : test) {
+      for (size_t i = 0; i < count; ++i) ms[i] = PredictMs(models[i], gpu, row->query);
+      for (size_t i = 0; i < count; ++i) {
+        for (size_t j = i; j < count; ++j) loss[i * count + j] += std::abs(std::log((ms[i] + ms[j]) / 2 / row->ms));
+      }
+    }
+  }
+  Choice best = {0};
+  double least = loss[0];
+  for (size_t i = 0; i < count; ++i) {
+    for (size_t j = i; j < count; ++j) {
+      if (loss[i * count + j] >= least) continue;
+      least = loss[i * count + j];
+      best = i == j ? Choice{i} : Choice{i, j};
+    }
+  }
+  return best;
+}
+
 // Cross-validated ratios give the regimes and, with the roofline's own, its interval; the model is then fitted on all rows given.
-Section FitWithIntervals(std::span<const MeasuredRow> rows, const Gpu& gpu) {
+Section FitWithIntervals(std::span<const MeasuredRow> rows, const Gpu& gpu, const Choice& choice) {
   std::vector<RegimeRow> ratios;
   std::vector<double> roofline_ratios;
   for (int fold = 0; fold < kFolds; ++fold) {
@@ -133,13 +174,13 @@ Section FitWithIntervals(std::span<const MeasuredRow> rows, const Gpu& gpu) {
       }
     }
     if (train.size() < kMinRows / 2) continue;
-    const Section model = FitModel(train, gpu);
+    const Section model = FitModel(train, gpu, choice);
     for (const MeasuredRow* row : test) {
       ratios.push_back({.query = row->query, .ratio = row->ms / PredictMs(model, gpu, row->query)});
       roofline_ratios.push_back(row->ms / RooflineMs(model, gpu, row->query));
     }
   }
-  Section section = FitModel(rows, gpu);
+  Section section = FitModel(rows, gpu, choice);
   SetCoverage(rows, gpu, &section);
   section.regimes = FindRegimes(ratios, RecipeOf(rows[0].query.family).regimes);
   section.roofline_low = ConformalQuantile(roofline_ratios, 0.05);
@@ -177,10 +218,12 @@ Section FitSection(std::span<const MeasuredRow> rows, const Gpu& gpu) {
   std::vector<MeasuredRow> train;
   std::vector<MeasuredRow> test;
   for (const MeasuredRow& row : rows) (IsHeldOut(row) ? test : train).push_back(row);
+  // Chosen without a look at the held-out rows.
+  const Choice choice = ChooseLayouts(train, gpu);
   ErrorSummary held_out;
   ErrorSummary held_out_roofline;
   if (train.size() >= kMinRows && !test.empty()) {
-    const Section model = FitWithIntervals(train, gpu);
+    const Section model = FitWithIntervals(train, gpu, choice);
     std::vector<double> ratios, low, high, roofline_ratios, roofline_low, roofline_high;
     for (const MeasuredRow& row : test) {
       const double predicted_ms = PredictMs(model, gpu, row.query);
@@ -196,7 +239,7 @@ Section FitSection(std::span<const MeasuredRow> rows, const Gpu& gpu) {
     held_out = Summarise(ratios, low, high);
     held_out_roofline = Summarise(roofline_ratios, roofline_low, roofline_high);
   }
-  Section section = FitWithIntervals(rows, gpu);
+  Section section = FitWithIntervals(rows, gpu, choice);
   const KernelQuery& first = rows[0].query;
   section.family = first.family;
   section.compute = first.compute;
@@ -249,7 +292,8 @@ Result<Profile> FitProfile(std::span<const MeasuredTable> tables, FitNotes* note
     }
     for (const auto& [key, rows] : groups) {
       if (rows.size() < kMinRows) {
-        notes->skipped.push_back(fmt::format("{}: {} rows of {} are too few", table.stem, rows.size(), NameOf(std::get<0>(key))));
+        notes->skipped.push_back(fmt::format("{}: {} rows of {} are too few; an interval needs at least {}", table.stem, rows.size(),
+                                             NameOf(std::get<0>(key)), kMinRows));
         continue;
       }
       Section section = FitSection(rows, *gpu);
@@ -257,7 +301,11 @@ Result<Profile> FitProfile(std::span<const MeasuredTable> tables, FitNotes* note
       profile.sections.push_back(std::move(section));
     }
   }
-  if (profile.sections.empty()) return BadInput("no table given holds rows of a kernel we have a model of");
+  if (profile.sections.empty()) {
+    std::string reasons;
+    for (const std::string& note : notes->skipped) reasons += "; " + note;
+    return BadInput("nothing could be fitted" + reasons);
+  }
   return profile;
 }
 

@@ -65,13 +65,14 @@ class Penalty {
       }
       outer *= knots.size();
     }
-    for (size_t i = 0; i < x.size(); ++i) (*out)[i] += options_.shrink * x[i];
+    // Keeps the system regular where penalties leave a constant free.
+    for (size_t i = 0; i < x.size(); ++i) (*out)[i] += 1e-7 * x[i];
   }
 
  private:
   void AddLine(size_t axis, const double* x, size_t stride, double* out) const {
     const auto& knots = axes_[axis].knots;
-    const double smooth = options_.smoothness_per_axis.empty() ? options_.smoothness : options_.smoothness_per_axis[axis];
+    const double smooth = options_.smoothness;
     for (size_t i = 1; i + 1 < knots.size(); ++i) {
       // The distance of the middle knot from the line through its neighbours: zero for a straight line whatever the spacing.
       const double h0 = knots[i] - knots[i - 1];
@@ -126,7 +127,7 @@ std::vector<double> Solve(const Design& design, const std::vector<double>& b) {
   std::vector<double> direction = b;
   std::vector<double> image(b.size());
   double norm = Dot(residual, residual);
-  const double goal = 1e-10 * norm;
+  const double goal = 1e-8 * norm;
   for (int i = 0; i < kMaxIterations && norm > goal; ++i) {
     design.Multiply(direction, &image);
     const double step = norm / Dot(direction, image);
@@ -168,14 +169,12 @@ void FitGrid(std::span<const GridRow> rows, const GridFitOptions& options, Grid*
     total_weight += rows[r].weight;
   }
   if (total_weight > 0) mean /= total_weight;
-  // A correction of a correction starts from 1; a first fit from the mean, which the penalties then leave alone.
-  if (options.shrink > 1e-5) mean = 0;
 
   std::vector<double> logs(grid->cells(), 0.0);  // log factor minus mean
   Design design{.corners = base, .weight = std::vector<double>(rows.size()), .penalty = &penalty};
   std::vector<double> rhs(logs.size());
   // Gauss-Newton: the factor is a sum of exponentials of what is solved for, so that it is positive and errors are relative.
-  constexpr int kRounds = 3;
+  constexpr int kRounds = 2;
   for (int round = 0; round < kRounds; ++round) {
     std::fill(rhs.begin(), rhs.end(), 0.0);
     for (size_t r = 0; r < rows.size(); ++r) {

@@ -29,8 +29,6 @@ struct Grid {
 struct GridFitOptions {
   double smoothness = 0.05;  // weight of squared second differences of log factors beside a weight of 1 a row
   double flatness = 1e-4;    // weight of squared first differences: what decides where nothing else does
-  double shrink = 1e-7;      // weight of squared log factors: pulls corrections of a correction to 1
-  std::vector<double> smoothness_per_axis;  // overrides `smoothness` if not empty
 };
 
 struct GridRow {

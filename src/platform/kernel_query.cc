@@ -12,7 +12,7 @@ constexpr std::array<std::string_view, kFamilyCount> kFamilyNames = {
     "attention_prefill", "attention_decode", "mla_prefill", "mla_decode", "gdn_prefill", "gdn_decode", "gdn_conv_prefill",
     "gdn_conv_decode",   "gemm",             "all_reduce",  "all_gather", "reduce_scatter", "all_to_all"};
 constexpr std::array<std::string_view, kFeatureCount> kFeatureNames = {
-    "batch", "tokens", "query_heads", "kv_heads", "group", "batch_kv_heads", "batch_heads", "batch_tokens", "m", "n", "k", "gpus", "bytes"};
+    "batch", "tokens", "query_heads", "kv_heads", "group", "batch_kv_heads", "batch_heads", "batch_tokens", "m", "n", "k", "gpus", "bytes", "mn", "nk", "mk"};
 
 // MLA in its usual shape: a latent of 512 and a rope part of 64 a token, shared by all heads; 128 + 64 a head when expanded.
 constexpr double kMlaLatent = 512;
@@ -110,6 +110,9 @@ double Log2Feature(Feature feature, const KernelQuery& q) noexcept {
     case Feature::kK: return std::log2(q.k);
     case Feature::kGpus: return std::log2(q.gpus);
     case Feature::kBytes: return std::log2(q.bytes);
+    case Feature::kMn: return std::log2(q.m * q.n);
+    case Feature::kNk: return std::log2(q.n * q.k);
+    case Feature::kMk: return std::log2(q.m * q.k);
   }
   return 0;
 }

@@ -60,8 +60,11 @@ enum class Feature : uint8_t {
   kK,
   kGpus,
   kBytes,
+  kMn,            // elements of a GEMM's output: its tiles
+  kNk,            // elements of its weights
+  kMk,
 };
-constexpr int kFeatureCount = 13;
+constexpr int kFeatureCount = 16;
 
 std::string_view NameOf(Feature feature);
 std::optional<Feature> FeatureFromName(std::string_view name);

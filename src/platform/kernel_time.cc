@@ -56,9 +56,11 @@ double RooflineMs(const Section& section, const Gpu& gpu, const KernelQuery& que
 }
 
 double PredictMs(const Section& section, const Gpu& gpu, const KernelQuery& query) noexcept {
-  double ms = RooflineMs(section, gpu, query);
-  for (const Grid& grid : section.grids) ms *= grid.At(query);
-  return ms;
+  const double roofline_ms = RooflineMs(section, gpu, query);
+  if (section.grids.empty()) return roofline_ms;
+  double factor = 0;
+  for (const Grid& grid : section.grids) factor += grid.At(query);
+  return roofline_ms * factor / static_cast<double>(section.grids.size());
 }
 
 bool Covers(const Section& section, const Gpu& gpu, const KernelQuery& query) noexcept {

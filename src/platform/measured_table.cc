@@ -1,57 +1,58 @@
 // Measured kernel tables: from columns to queries. One function a kind of table.
 #include "platform/measured_table.h"
 
-#include <array>
 #include <cmath>
 #include <map>
 #include <optional>
 
 #include <fmt/format.h>
 
+#include "formats/table.h"
 #include "formats/text.h"
 
 namespace assay::platform {
 namespace {
 
-constexpr size_t kMaxTableBytes = 256 * formats::kMegabyte;
-
-// One CSV row, its columns by name.
+// One row of a table; remembers the first thing that was wrong with it.
 class Row {
  public:
-  Row(const std::map<std::string, size_t, std::less<>>& columns, const std::vector<std::string_view>& fields, std::string where)
-      : columns_(columns), fields_(fields), where_(std::move(where)) {}
+  Row(const formats::Table& table, const std::map<std::string, size_t, std::less<>>& columns) : table_(table), columns_(columns) {}
 
+  void Move(size_t row) { row_ = row; }
   [[nodiscard]] bool Has(std::string_view column) const { return columns_.contains(column); }
   [[nodiscard]] std::string_view Text(std::string_view column) const {
     const auto found = columns_.find(column);
-    return found == columns_.end() || found->second >= fields_.size() ? std::string_view() : formats::Trim(fields_[found->second]);
+    return found == columns_.end() ? std::string_view() : table_.Text(row_, found->second);
   }
   double Number(std::string_view column, double least) {
-    const auto value = formats::ParseDouble(Text(column));
-    if (!value || !std::isfinite(*value) || *value < least) {
-      if (error_.empty()) {
-        error_ = fmt::format("{}: {} is '{}'; it must be a finite number >= {}", where_, column, formats::Printable(Text(column)), least);
-      }
+    const auto found = columns_.find(column);
+    if (found == columns_.end()) {
+      if (const auto missing = table_.Column(column); !missing.ok()) Note(missing.error());
       return least;
     }
-    return *value;
+    const auto value = table_.Number(row_, found->second, {.low = least, .high = 1e18});
+    if (!value.ok()) Note(value.error());
+    return value.ok() ? *value : least;
   }
   DType Type(std::string_view column, DType fallback) {
     if (!Has(column)) return fallback;
-    std::string_view name = Text(column);
-    if (name == "half") return DType::kF16;
+    const std::string_view name = Text(column);
     if (name.starts_with("fp8")) return DType::kE4m3;
     if (const auto dtype = DTypeFromName(name)) return *dtype;
-    if (error_.empty()) error_ = fmt::format("{}: {} '{}' is no dtype we know", where_, column, formats::Printable(name));
+    Note(BadInput(fmt::format("{}: {} '{}' is no dtype we know", formats::At(table_.path(), table_.line(row_)), column, formats::Printable(name))));
     return fallback;
   }
-  [[nodiscard]] Status status() const { return error_.empty() ? Ok() : Status(BadInput(error_)); }
+  [[nodiscard]] const std::optional<Error>& error() const { return error_; }
 
  private:
+  void Note(const Error& error) {
+    if (!error_) error_ = error;
+  }
+
+  const formats::Table& table_;
   const std::map<std::string, size_t, std::less<>>& columns_;
-  const std::vector<std::string_view>& fields_;
-  std::string where_;
-  std::string error_;
+  size_t row_ = 0;
+  std::optional<Error> error_;
 };
 
 MeasuredRow Attention(Row& row, Family family) {
@@ -104,16 +105,19 @@ MeasuredRow Gemm(Row& row) {
   return out;
 }
 
-// `message_size` counts elements of two bytes. Custom all-reduce is measured inside a CUDA graph and eagerly: two variants.
+// `message_size` counts elements: two bytes, or one in NCCL's int8 rows. Custom all-reduce is measured inside a CUDA graph and eagerly,
+// which are two variants.
 MeasuredRow Collective(Row& row) {
   MeasuredRow out;
   KernelQuery& q = out.query;
   q.family = Family::kAllReduce;
-  if (row.Has("op_name")) q.family = FamilyFromName(row.Text("op_name") == "alltoall" ? "all_to_all" : row.Text("op_name")).value_or(Family::kAllReduce);
-  if (row.Has("op_name")) out.variant = "nccl";
+  if (row.Has("op_name")) {
+    out.variant = "nccl";
+    q.family = FamilyFromName(row.Text("op_name") == "alltoall" ? "all_to_all" : row.Text("op_name")).value_or(Family::kAllReduce);
+  }
   if (row.Has("backend")) out.variant = row.Text("backend").ends_with("eager") ? "eager" : "graph";
   q.gpus = row.Number("num_gpus", 2);
-  q.bytes = 2 * row.Number("message_size", 1);
+  q.bytes = row.Number("message_size", 1) * (row.Text("nccl_dtype") == "int8" ? 1 : 2);
   return out;
 }
 
@@ -129,67 +133,27 @@ std::optional<MeasuredRow> ToRow(std::string_view kind, Row& row) {
   return std::nullopt;
 }
 
-std::vector<std::string_view> Split(std::string_view line, char separator) {
-  std::vector<std::string_view> fields;
-  size_t start = 0;
-  for (size_t at = line.find(separator); at != std::string_view::npos; at = line.find(separator, start)) {
-    fields.push_back(line.substr(start, at - start));
-    start = at + 1;
-  }
-  fields.push_back(line.substr(start));
-  return fields;
-}
-
 }  // namespace
 
-Result<MeasuredTable> ParseTableName(std::string_view path) {
-  std::string_view stem = path.substr(path.find_last_of('/') + 1);
-  if (stem.ends_with(".csv")) stem.remove_suffix(4);
-  std::vector<std::string> parts;
-  std::string rest(stem);
-  for (size_t at = rest.find("__"); at != std::string::npos; at = rest.find("__")) {
-    parts.push_back(rest.substr(0, at));
-    rest = rest.substr(at + 2);
-  }
-  parts.push_back(rest);
-  // NCCL's tables carry no framework version of their own: system__comm__nccl__VERSION__nccl_perf is five parts too.
-  if (parts.size() != 5) {
-    return BadInput(fmt::format("{}: the name of a measured table is system__group__framework__version__table.csv, for example "
-                                "h100_sxm__gemm__vllm__0.24.0__gemm_perf.csv", formats::Printable(path)));
-  }
-  MeasuredTable table;
-  table.stem = std::string(stem);
-  table.gpu = parts[0];
-  table.engine = parts[2];
-  table.version = parts[3];
-  table.kind = parts[4];
-  return table;
-}
-
 Result<MeasuredTable> ReadMeasuredTable(const std::string& path) {
-  ASSAY_TRY(MeasuredTable table, ParseTableName(path));
-  ASSAY_TRY(const std::string text, formats::ReadFile(path, kMaxTableBytes));
-  formats::Lines lines(text);
-  std::string_view line;
-  if (!lines.Next(&line)) return BadInput(fmt::format("{}: the table is empty; the first line must name its columns", path));
+  ASSAY_TRY(const formats::TableName name, formats::ParseTableName(path));
+  ASSAY_TRY(const formats::Table csv, formats::Table::Read(path));
+  std::string stem = path.substr(path.find_last_of('/') + 1);
+  if (stem.ends_with(".csv")) stem.resize(stem.size() - 4);
+  MeasuredTable table{.stem = stem, .gpu = name.system, .engine = name.framework, .version = name.version, .kind = name.table};
+  table.row_count = static_cast<int>(csv.rows());
   std::map<std::string, size_t, std::less<>> columns;
-  for (std::string_view name : Split(line, ',')) columns.emplace(formats::Trim(name), columns.size());
-  if (!columns.contains("latency")) return BadInput(fmt::format("{}:1: there is no column 'latency' (milliseconds)", path));
-  while (lines.Next(&line)) {
-    if (formats::Trim(line).empty()) continue;
-    const std::vector<std::string_view> fields = Split(line, ',');
-    if (fields.size() != columns.size()) {
-      return BadInput(fmt::format("{}: {} fields; the header names {}", formats::At(path, lines.number()), fields.size(), columns.size()));
-    }
-    ++table.row_count;
-    Row row(columns, fields, formats::At(path, lines.number()));
+  for (size_t i = 0; i < csv.columns().size(); ++i) columns.emplace(csv.columns()[i], i);
+  Row row(csv, columns);
+  for (size_t i = 0; i < csv.rows(); ++i) {
+    row.Move(i);
     const double ms = row.Number("latency", 0);
     auto measured = ToRow(table.kind, row);
+    if (row.error()) return *row.error();
     if (!measured) {
       table.known_kind = false;
       continue;
     }
-    ASSAY_RETURN_IF_ERROR(row.status());
     if (ms <= 0) {
       ++table.zero_rows;
       continue;

@@ -25,11 +25,9 @@ struct MeasuredTable {
   bool known_kind = true;  // false: rows of a family we have no model of; `rows` is then empty and row_count tells how many there are
   int row_count = 0;
   int zero_rows = 0;    // latency 0: a failed measurement, dropped
-  std::vector<MeasuredRow> rows;
+  std::vector<MeasuredRow> rows = {};
 };
 
 Result<MeasuredTable> ReadMeasuredTable(const std::string& path);
-// Splits a file name into its five parts; other names are refused with the pattern.
-Result<MeasuredTable> ParseTableName(std::string_view path);
 
 }  // namespace assay::platform

@@ -305,12 +305,15 @@ Result<Profile> LoadProfile(std::string_view name_or_path) {
   if (name_or_path.ends_with(".toml")) return ReadProfile(std::string(name_or_path));
   std::string stem(name_or_path);
   for (size_t slash = stem.find('/'); slash != std::string::npos; slash = stem.find('/')) stem.replace(slash, 1, "__");
-  std::vector<std::string_view> known;
+  std::vector<std::string> names;
   for (const ShippedProfile& shipped : ShippedProfiles()) {
     if (shipped.name == stem) return ParseProfile(shipped.toml, shipped.name);
-    known.push_back(shipped.name);
+    std::string name(shipped.name);
+    for (size_t at = name.find("__"); at != std::string::npos; at = name.find("__")) name.replace(at, 2, "/");
+    names.push_back(std::move(name));
   }
-  return BadInput(fmt::format("no platform profile '{}'{}", formats::Printable(name_or_path), formats::DidYouMean(stem, known)));
+  const std::vector<std::string_view> known(names.begin(), names.end());
+  return BadInput(fmt::format("no platform profile '{}'{}", formats::Printable(name_or_path), formats::DidYouMean(name_or_path, known)));
 }
 
 }  // namespace assay::platform

@@ -54,7 +54,7 @@ struct Section {
   double efficiency = 1;
   double roofline_low = 1;              // conformal, of the roofline alone
   double roofline_high = 1;
-  std::vector<Grid> grids;              // corrections, multiplied
+  std::vector<Grid> grids;              // corrections of unlike layouts; their mean is used, for their errors partly cancel
   std::vector<Range> coverage;
   double largest_roofline_ms = 0;       // of the rows: beyond it nothing of this size was measured
   std::vector<Regime> regimes;          // the first box that holds a query is used

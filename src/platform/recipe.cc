@@ -1,4 +1,4 @@
-// The recipes, family by family.
+// The recipes, family by family. Grids are coarse on purpose: between the points of a table, fewer knots predict better than all of them.
 #include "platform/recipe.h"
 
 namespace assay::platform {
@@ -6,31 +6,36 @@ namespace {
 
 using F = Feature;
 
-// Decode kernels split work into (sequence, KV head) items of equal cost, so batch and KV heads act through their product.
-Recipe AttentionDecode() {
-  return {.stages = {{.axes = {{F::kBatchKvHeads, 0.4}, {F::kGroup, 0.4}, {F::kTokens, 0.4}}, .options = {}}},
-          .coverage = {F::kBatch, F::kTokens, F::kQueryHeads, F::kKvHeads, F::kGroup},
-          .regimes = {F::kBatch, F::kTokens, F::kQueryHeads, F::kKvHeads, F::kGroup, F::kBatchKvHeads, F::kBatchHeads}};
+// Attention kernels split work into (sequence, KV head) items of equal cost, so batch and KV heads act through their product, as far as
+// the kernel alone goes; what engines time with it (cache writes, per-sequence metadata, split heuristics) depends on each. The group
+// (query heads a KV head) changes the intensity smoothly: four knots do.
+std::vector<Layout> AttentionLayouts() {
+  return {{.axes = {{F::kBatchKvHeads, 0.4}, {F::kGroup, 0.4}, {F::kTokens, 0.4}}, .options = {}},
+          {.axes = {{F::kBatch, 0.9}, {F::kKvHeads, 0.9}, {F::kGroup, 1.9}, {F::kTokens, 0.9}}, .options = {}},
+          {.axes = {{F::kBatch, 1.9}, {F::kKvHeads, 0.9}, {F::kGroup, 1.9}, {F::kTokens, 0.9}}, .options = {}},
+          {.axes = {{F::kBatch, 0.9}, {F::kKvHeads, 0.9}, {F::kGroup, 0.9}, {F::kTokens, 0.9}}, .options = {}}};
 }
 
-Recipe AttentionPrefill() {
-  return {.stages = {{.axes = {{F::kBatchHeads, 0.4}, {F::kGroup, 0.4}, {F::kTokens, 0.3}}, .options = {}}},
+Recipe Attention() {
+  return {.layouts = AttentionLayouts(),
           .coverage = {F::kBatch, F::kTokens, F::kQueryHeads, F::kKvHeads, F::kGroup},
           .regimes = {F::kBatch, F::kTokens, F::kQueryHeads, F::kKvHeads, F::kGroup, F::kBatchKvHeads, F::kBatchHeads, F::kBatchTokens}};
 }
 
 Recipe Mla() {
-  return {.stages = {{.axes = {{F::kBatch, 0.4}, {F::kQueryHeads, 0.4}, {F::kTokens, 0.3}}, .options = {}}},
+  return {.layouts = {{.axes = {{F::kBatch, 0.4}, {F::kQueryHeads, 0.4}, {F::kTokens, 0.3}}, .options = {}},
+                      {.axes = {{F::kBatch, 0.9}, {F::kQueryHeads, 1.9}, {F::kTokens, 0.9}}, .options = {}},
+                      {.axes = {{F::kBatchHeads, 0.4}, {F::kTokens, 0.3}}, .options = {}}},
           .coverage = {F::kBatch, F::kTokens, F::kQueryHeads},
           .regimes = {F::kBatch, F::kTokens, F::kQueryHeads, F::kBatchHeads, F::kBatchTokens}};
 }
 
 Recipe Gdn(bool decode) {
-  Recipe recipe{.stages = {{.axes = {{F::kBatchHeads, 0.3}, {F::kGroup, 0.3}}, .options = {}}},
+  Recipe recipe{.layouts = {{.axes = {{F::kBatchHeads, 0.3}, {F::kGroup, 0.3}}, .options = {}}},
                 .coverage = {F::kBatch, F::kQueryHeads, F::kKvHeads, F::kGroup},
                 .regimes = {F::kBatch, F::kQueryHeads, F::kKvHeads, F::kBatchHeads}};
   if (!decode) {
-    recipe.stages[0].axes = {{F::kBatchHeads, 0.3}, {F::kGroup, 0.3}, {F::kTokens, 0.3}};
+    recipe.layouts[0].axes.push_back({F::kTokens, 0.3});
     recipe.coverage.push_back(F::kTokens);
     recipe.regimes.push_back(F::kTokens);
     recipe.regimes.push_back(F::kBatchTokens);
@@ -38,15 +43,16 @@ Recipe Gdn(bool decode) {
   return recipe;
 }
 
-// Time is close to affine in k (a tile's main loop) and steps in m and n (tiles and waves): few knots in k, all in m.
+// Time is close to affine in k (a tile's main loop) and steps in m and n (tiles and waves): few knots in k, or few in n.
 Recipe Gemm() {
-  return {.stages = {{.axes = {{F::kM, 0.2}, {F::kN, 0.2}, {F::kK, 0.9}}, .options = {}}},
+  return {.layouts = {{.axes = {{F::kM, 0.2}, {F::kN, 0.2}, {F::kK, 0.9}}, .options = {}},
+                      {.axes = {{F::kM, 0.2}, {F::kN, 0.9}, {F::kK, 0.2}}, .options = {}}},
           .coverage = {F::kM, F::kN, F::kK},
-          .regimes = {F::kM, F::kN, F::kK}};
+          .regimes = {F::kM, F::kN, F::kK, F::kMn, F::kNk, F::kMk}};
 }
 
 Recipe Collective() {
-  return {.stages = {{.axes = {{F::kGpus, 0.4}, {F::kBytes, 0.9}}, .options = {.smoothness = 0.02, .smoothness_per_axis = {}}}},
+  return {.layouts = {{.axes = {{F::kGpus, 0.4}, {F::kBytes, 0.9}}, .options = {.smoothness = 0.02}}},
           .coverage = {F::kGpus, F::kBytes},
           .regimes = {F::kGpus, F::kBytes}};
 }
@@ -54,16 +60,15 @@ Recipe Collective() {
 }  // namespace
 
 const Recipe& RecipeOf(Family family) {
-  static const Recipe attention_prefill = AttentionPrefill();
-  static const Recipe attention_decode = AttentionDecode();
+  static const Recipe attention = Attention();
   static const Recipe mla = Mla();
   static const Recipe gdn_decode = Gdn(true);
   static const Recipe gdn_prefill = Gdn(false);
   static const Recipe gemm = Gemm();
   static const Recipe collective = Collective();
   switch (family) {
-    case Family::kAttentionPrefill: return attention_prefill;
-    case Family::kAttentionDecode: return attention_decode;
+    case Family::kAttentionPrefill:
+    case Family::kAttentionDecode: return attention;
     case Family::kMlaPrefill:
     case Family::kMlaDecode: return mla;
     case Family::kGdnDecode:

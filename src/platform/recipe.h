@@ -1,4 +1,5 @@
-// Recipe: which coordinates a family's corrections live on. The physics of each choice is argued in recipe.cc.
+// Recipe: on which coordinates a family's corrections may live. The physics of each choice is argued in recipe.cc; which layouts a
+// section uses is chosen by cross-validation (fit.cc).
 #pragma once
 
 #include <vector>
@@ -7,20 +8,20 @@
 
 namespace assay::platform {
 
-struct StageAxis {
+struct LayoutAxis {
   Feature feature = Feature::kBatch;
   double min_gap = 0.2;  // log2 distance between knots: what is closer shares a knot
 };
 
-struct Stage {
-  std::vector<StageAxis> axes;
+struct Layout {
+  std::vector<LayoutAxis> axes;
   GridFitOptions options;
 };
 
 struct Recipe {
-  std::vector<Stage> stages;
-  std::vector<Feature> coverage;  // the coordinates whose ranges the rows must span
-  std::vector<Feature> regimes;   // the coordinates errors may depend on
+  std::vector<Layout> layouts;       // candidates: one, or the mean of two, is used
+  std::vector<Feature> coverage;     // the coordinates whose ranges the rows must span
+  std::vector<Feature> regimes;      // the coordinates errors may depend on
 };
 
 const Recipe& RecipeOf(Family family);

@@ -8,9 +8,9 @@
 namespace assay::platform {
 namespace {
 
-constexpr size_t kMinLeafRows = 60;  // 5 % and 95 % quantiles need some tens of rows to mean anything
-constexpr size_t kMaxLeaves = 16;
-constexpr double kMinGain = 8;       // in units of log-likelihood: a split must explain more than noise would
+constexpr size_t kMinLeafRows = 50;  // 5 % and 95 % quantiles need some tens of rows to mean anything
+constexpr size_t kMaxLeaves = 24;
+constexpr double kMinGain = 5;       // in units of log-likelihood: a split must explain more than noise would
 
 struct Leaf {
   std::vector<Range> box;

@@ -20,8 +20,8 @@ Result<Profile> ProfileForTable(const MeasuredTable& table) {
       return ParseProfile(shipped.toml, shipped.name);
     }
   }
-  return BadInput(fmt::format("no shipped profile of {} {} on {}; `assay platform fit` makes one, `assay platform list` names those we have",
-                              table.engine, table.version, table.gpu));
+  // No profile at all is a profile with nothing in it: every row is refused, which is an answer.
+  return Profile{.gpu = table.gpu, .engine = table.engine, .version = table.version, .source = {}, .licence = {}, .date = {}, .sections = {}};
 }
 
 Score ScoreTable(const Profile& profile, const MeasuredTable& table) {
@@ -29,6 +29,8 @@ Score ScoreTable(const Profile& profile, const MeasuredTable& table) {
   const Gpu* gpu = FindGpu(profile.gpu);
   if (!table.known_kind) score.note = fmt::format("there is no model of '{}' tables: every row is refused", table.kind);
   if (gpu == nullptr) score.note = fmt::format("there is no datasheet of {}: every row is refused", profile.gpu);
+  score.zero_rows = table.zero_rows;
+  for (const Section& section : profile.sections) score.seen |= section.table == table.stem;
   std::vector<double> ratios, low, high, roofline_ratios, roofline_low, roofline_high;
   const Section* section = nullptr;
   for (const MeasuredRow& row : table.rows) {
@@ -51,7 +53,8 @@ Score ScoreTable(const Profile& profile, const MeasuredTable& table) {
   score.rows -= table.zero_rows;
   score.refused = score.rows - score.in_coverage;
   if (score.in_coverage == 0 && score.note.empty()) {
-    score.note = fmt::format("{} has no rows of these kernels: every row is refused", profile.name());
+    score.note = fmt::format("{} has no rows of these kernels: every row is refused; `assay platform fit` makes a profile from rows",
+                             profile.name());
   }
   score.model = Summarise(ratios, low, high);
   score.roofline = Summarise(roofline_ratios, roofline_low, roofline_high);

@@ -17,6 +17,8 @@ struct Score {
   int rows = 0;
   int in_coverage = 0;
   int refused = 0;   // no section, or outside the section's coverage
+  int zero_rows = 0; // latency 0, a failed measurement: left out of all counts
+  bool seen = false; // the profile was fitted on a table of this name: unless these are other rows, the error is not a held-out one
   std::string note;  // why everything was refused, if it was
   ErrorSummary model;
   ErrorSummary roofline;

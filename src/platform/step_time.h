@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,6 +19,13 @@ namespace assay::platform {
 
 enum class MixerKind { kSoftmax, kMla, kGatedDeltaNet };
 
+// What one layer of one rank keeps for a sequence.
+struct MixerMemory {
+  double bytes_per_token = 0;     // of each of the first token_cap tokens
+  double bytes_per_sequence = 0;
+  double token_cap = -1;          // -1: no cap
+};
+
 // Equal layers, with the heads of one rank.
 struct MixerGroup {
   MixerKind kind = MixerKind::kSoftmax;
@@ -27,6 +36,12 @@ struct MixerGroup {
   int window = 0;       // tokens; 0: full
   DType compute = DType::kBf16;
   DType cache = DType::kBf16;
+  std::optional<MixerMemory> memory = std::nullopt;  // absent: by the kind's own formula (serving/deployment.h)
+  // Where no table holds the mixer: useful work of one layer by (sequences, new tokens, context before them); the time is then the least
+  // that bytes and FLOPs allow, and the step's basis `bounded`.
+  std::function<Work(double, double, double)> prefill_floor = nullptr;
+  std::function<Work(double, double, double)> decode_floor = nullptr;
+  std::string floor_reason = {};
 };
 
 // Equal matrix products of a step, as one rank runs them: [rows, k] x [k, n], `count` times.
@@ -68,6 +83,7 @@ struct StepDraw {
   double layer_overhead_us = 0;   // norms, RoPE, activation, cache write: launch-bound part of a layer
   double host_ms = 0;             // scheduler, sampling, detokenisation not hidden behind the GPU, a step
   double host_us_per_sequence = 0;
+  double window_extra_tokens = 0; // keys a window's decode touches beyond the window, where full attention's rows stand in for it
   double request_overhead_ms = 0; // tokenisation and HTTP before a request reaches the scheduler
 };
 StepDraw LikelyDraw();
@@ -127,9 +143,12 @@ class StepTimer {
     const Section* decode = nullptr;
     const Section* conv_prefill = nullptr;
     const Section* conv_decode = nullptr;
+    bool window_by_equivalence = false;  // full attention's rows over the window's tokens
   };
   StepTimer() = default;
   Status Resolve(const StepModel& model);
+  void Weaken(Basis basis, std::string note);
+  double FloorWorkMs(const Work& work, DType compute) const;
   double DecodeAttentionMs(double decodes, double context);
   double AllReduceMs(double bytes);
   double Kernel(const Section& section, const KernelQuery& query);

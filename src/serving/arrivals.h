@@ -29,18 +29,14 @@ std::vector<Request> Generate(const SyntheticTraffic& traffic, uint64_t seed);
 // The same requests, arriving `rate_scale` times as fast.
 std::vector<Request> Rescale(std::span<const Request> requests, double rate_scale);
 
-// The benchmark client behind most published points: `concurrency` clients, lengths uniform in [0.8 L, L], end-of-text ignored, 2 c
-// warm-up requests before about 10 c measured ones.
+// The benchmark client behind most published points: `concurrency` clients, lengths uniform in [0.8 L, L], end-of-text ignored, about 10 c
+// requests, all clients starting at once. (Its 2 c warm-up requests run and drain before that: they warm caches and leave no queue.)
 struct ClosedLoopBenchmark {
   int concurrency = 1;
   int32_t prompt_tokens = 1024;
   int32_t output_tokens = 128;
   double length_floor = 0.8;
 };
-struct BenchmarkRequests {
-  std::vector<Request> requests;
-  size_t warm_up = 0;
-};
-BenchmarkRequests Generate(const ClosedLoopBenchmark& benchmark, uint64_t seed);
+std::vector<Request> Generate(const ClosedLoopBenchmark& benchmark, uint64_t seed);
 
 }  // namespace assay::serving

@@ -18,6 +18,14 @@ KvPool PoolOf(const Deployment& d, const platform::Gpu& gpu) {
   pool.pool_bytes = static_cast<int64_t>(std::max(0.0, d.memory_fraction * gpu.memory_bytes - d.weight_bytes - d.reserve_bytes));
   for (const platform::MixerGroup& m : d.model.mixers) {
     const double bytes = BitsOf(m.cache) / 8.0;
+    if (m.memory) {
+      pool.state_bytes += static_cast<int64_t>(m.layers * m.memory->bytes_per_sequence);
+      if (m.memory->bytes_per_token > 0) {
+        pool.groups.push_back({.bytes_per_token = static_cast<int64_t>(m.layers * m.memory->bytes_per_token),
+                               .window_tokens = m.memory->token_cap > 0 ? static_cast<int32_t>(m.memory->token_cap) : 0});
+      }
+      continue;
+    }
     switch (m.kind) {
       case platform::MixerKind::kSoftmax:
         pool.groups.push_back({.bytes_per_token = static_cast<int64_t>(2.0 * m.layers * m.kv_heads * m.head_dim * bytes), .window_tokens = m.window});

@@ -311,11 +311,12 @@ TEST(Simulator, ClosedLoopKeepsItsConcurrency) {
   const auto benchmark = Generate(ClosedLoopBenchmark{.concurrency = 8, .prompt_tokens = 100, .output_tokens = 50}, 3);
   ToyCost cost;
   KvPool pool{.pool_bytes = 1 << 20, .block_tokens = 16, .state_bytes = 0, .groups = {{.bytes_per_token = 10, .window_tokens = 0}}};
-  const auto outcome = Simulate(benchmark.requests, {}, pool, cost, {.closed_loop_concurrency = 8});
+  const auto outcome = Simulate(benchmark, {}, pool, cost, {.closed_loop_concurrency = 8});
   ASSERT_TRUE(outcome.ok());
   EXPECT_EQ(outcome->running_peak, 8);
   EXPECT_EQ(outcome->ledger.idle_ms, 0);
-  EXPECT_EQ(Summarise(*outcome, benchmark.warm_up).requests, 80);
+  EXPECT_EQ(Summarise(*outcome).requests, 80);
+  EXPECT_EQ(Summarise(*outcome, 16).requests, 64);
 }
 
 TEST(Simulator, AWindowHoldsLessThanFullAttention) {

@@ -1,0 +1,172 @@
+// Layers to kernels.
+#include "platform/model_steps.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "mechanisms/mechanism.h"
+
+namespace assay::platform {
+namespace {
+
+struct Bound {
+  const Mechanism* mechanism = nullptr;
+  ParameterSet parameters;
+};
+
+Result<Bound> Bind(const formats::MechanismCall& call) {
+  ASSAY_TRY(const Mechanism* mechanism, FindMechanism(call.id));
+  std::vector<double> positional;
+  std::vector<ParameterValue> named;
+  for (const formats::MechanismArgument& argument : call.arguments) {
+    if (!argument.number) return BadInput(fmt::format("{}: '{}' is not a number", call.ToString(), argument.text));
+    if (argument.name.empty()) {
+      positional.push_back(*argument.number);
+    } else {
+      named.push_back({argument.name, *argument.number});
+    }
+  }
+  ASSAY_TRY(ParameterSet parameters, ParameterSet::Make(*mechanism, positional, named));
+  return Bound{mechanism, std::move(parameters)};
+}
+
+// The model's own layers as calls; a sliding window takes the model's width.
+Result<std::vector<formats::MechanismCall>> OwnLayers(const formats::ModelSpec& spec) {
+  std::vector<formats::MechanismCall> calls;
+  for (const std::string& id : spec.layer_mechanisms) {
+    formats::MechanismCall call{.id = id, .arguments = {}};
+    if (id == "sliding_window" && spec.window_tokens) {
+      call.arguments.push_back({.name = "", .text = fmt::format("{}", *spec.window_tokens), .number = static_cast<double>(*spec.window_tokens)});
+    }
+    if (id == "mla" && spec.mla) {
+      for (int64_t value : {spec.mla->kv_lora_rank, spec.mla->qk_rope_head_dim}) {
+        call.arguments.push_back({.name = "", .text = fmt::format("{}", value), .number = static_cast<double>(value)});
+      }
+    }
+    calls.push_back(std::move(call));
+  }
+  if (calls.empty()) calls.assign(static_cast<size_t>(spec.layers), formats::MechanismCall{.id = "gqa", .arguments = {}});
+  return calls;
+}
+
+// The share of a layer's heads that one rank holds; fewer KV heads than ranks are replicated.
+double HeadShare(int64_t heads, int tensor_parallel) {
+  return std::max(1.0, static_cast<double>(heads) / tensor_parallel) / static_cast<double>(heads);
+}
+
+std::function<Work(double, double, double)> FloorOf(const Bound& bound, const LayerShape& shape, const StepModelOptions& options) {
+  const double share = 1.0 / options.tensor_parallel;
+  return [bound, shape, options, share](double sequences, double new_tokens, double context) {
+    const LayerCost cost = bound.mechanism->cost({.shape = shape, .parameters = bound.parameters, .new_tokens = static_cast<int64_t>(new_tokens),
+                                                  .context_tokens = static_cast<int64_t>(context), .sequences = static_cast<int64_t>(sequences),
+                                                  .cache_bytes_per_element = BitsOf(options.cache) / 8.0,
+                                                  .scale_bytes_per_token_head = options.cache_scale_bytes_per_token_head});
+    return Work{.bytes = (cost.bytes_read + cost.bytes_written) * share, .flops = cost.flops * share};
+  };
+}
+
+void FillMemory(const Bound& bound, const LayerShape& shape, const StepModelOptions& options, int64_t kv_heads, MixerGroup* group) {
+  const CostQuery bytes{.shape = shape, .parameters = bound.parameters, .cache_bytes_per_element = BitsOf(options.cache) / 8.0,
+                        .scale_bytes_per_token_head = options.cache_scale_bytes_per_token_head};
+  const ResidentBytes resident = bound.mechanism->resident(shape, bound.parameters, bytes);
+  // The latent of MLA is shared by all heads, so every rank keeps it whole (vLLM issue 26877).
+  const double share = group->kind == MixerKind::kMla ? 1.0 : HeadShare(std::max<int64_t>(kv_heads, 1), options.tensor_parallel);
+  group->memory = MixerMemory{.bytes_per_token = resident.per_token * share, .bytes_per_sequence = resident.per_sequence / options.tensor_parallel,
+                              .token_cap = resident.token_cap};
+}
+
+Result<MixerGroup> MakeGroup(const Bound& bound, const formats::MechanismCall& call, const LayerShape& shape, const StepModelOptions& options) {
+  MixerGroup group{.layers = 1, .compute = DType::kBf16, .cache = options.cache};
+  const TableKernel table = bound.mechanism->table_kernel != nullptr ? bound.mechanism->table_kernel(shape, bound.parameters) : TableKernel{};
+  const int tp = options.tensor_parallel;
+  const int64_t query_heads = table.query_heads > 0 ? table.query_heads : shape.query_heads;
+  const int64_t kv_heads = table.kv_heads > 0 ? table.kv_heads : shape.kv_heads;
+  if (query_heads % tp != 0) return BadInput(fmt::format("{}: {} heads do not divide over {} ranks", call.ToString(), query_heads, tp));
+  group.query_heads = static_cast<int>(query_heads / tp);
+  group.kv_heads = static_cast<int>(std::max<int64_t>(1, kv_heads / tp));
+  group.head_dim = static_cast<int>(shape.head_dim);
+  switch (table.family) {
+    case TableKernel::Family::kSoftmax: group.kind = MixerKind::kSoftmax; break;
+    case TableKernel::Family::kMla: group.kind = MixerKind::kMla; group.kv_heads = 1; group.head_dim = 128; break;
+    case TableKernel::Family::kGatedDeltaNet: group.kind = MixerKind::kGatedDeltaNet; break;
+    case TableKernel::Family::kNone:
+      group.prefill_floor = group.decode_floor = FloorOf(bound, shape, options);
+      group.floor_reason = fmt::format("no measured table holds {}: at least this, from its bytes and FLOPs at the datasheet's peaks", call.ToString());
+      break;
+  }
+  if (table.family == TableKernel::Family::kSoftmax || table.family == TableKernel::Family::kGatedDeltaNet) {
+    group.window = static_cast<int>(table.window_tokens);
+    group.head_dim = static_cast<int>(table.head_dim);
+  }
+  FillMemory(bound, shape, options, kv_heads, &group);
+  if (options.read && group.kind == MixerKind::kSoftmax && group.window == 0) {
+    ASSAY_TRY(const Bound reader, Bind(*options.read));
+    group.decode_floor = FloorOf(reader, shape, options);
+    group.floor_reason = fmt::format("no measured table holds {}: decodes take at least this, from its bytes and FLOPs at the datasheet's peaks",
+                                     options.read->ToString());
+  }
+  return group;
+}
+
+void AddGemm(std::string name, double n, double k, DType dtype, StepModel* model) {
+  if (n < 1 || k < 1) return;
+  for (GemmGroup& gemm : model->gemms) {
+    if (gemm.name == name && gemm.n == n && gemm.k == k) {
+      gemm.count += 1;
+      return;
+    }
+  }
+  model->gemms.push_back({.name = std::move(name), .count = 1, .n = n, .k = k, .dtype = dtype, .last_token_only = false});
+}
+
+}  // namespace
+
+Result<StepModel> MakeStepModel(const formats::ModelSpec& spec, std::span<const formats::MechanismCall> layers, const StepModelOptions& options) {
+  ASSAY_RETURN_IF_ERROR(formats::CheckModelSpec(spec));
+  const int tp = options.tensor_parallel;
+  if (tp < 1) return BadInput("tensor_parallel must be at least 1");
+  if (spec.moe) {
+    return Unsupported(fmt::format("{} has experts; step times of expert layers are not modelled yet (moe_perf tables hold them)", spec.name));
+  }
+  if (spec.ffn_dim % tp != 0) return BadInput(fmt::format("{}: {} inner columns do not divide over {} ranks", spec.name, spec.ffn_dim, tp));
+  std::vector<formats::MechanismCall> own;
+  if (layers.empty()) {
+    ASSAY_TRY(own, OwnLayers(spec));
+    layers = own;
+  }
+  const double d = static_cast<double>(spec.model_dim);
+  StepModel model{.name = spec.name, .layers = static_cast<int>(spec.layers), .model_dim = d, .ffn_dim = static_cast<double>(spec.ffn_dim) / tp,
+                  .mixers = {}, .gemms = {}, .tensor_parallel = tp};
+  const LayerShape shape{.model_dim = spec.model_dim, .query_heads = spec.query_heads, .kv_heads = spec.kv_heads, .head_dim = spec.head_dim};
+  for (const formats::LayerCount& count : formats::CountLayers({layers.begin(), layers.end()})) {
+    ASSAY_TRY(const Bound bound, Bind(count.mechanism));
+    ASSAY_TRY(MixerGroup group, MakeGroup(bound, count.mechanism, shape, options));
+    group.layers = static_cast<int>(count.layers);
+    model.mixers.push_back(std::move(group));
+    for (const Projection& projection : bound.mechanism->projections(shape, bound.parameters)) {
+      // Columns of what leaves the model's width are cut, rows of what returns to it.
+      const bool returns = projection.n == spec.model_dim && projection.name.starts_with("o");
+      const double n = static_cast<double>(projection.n) / (returns ? 1 : tp);
+      const double k = static_cast<double>(projection.k) / (returns ? tp : 1);
+      for (int64_t layer = 0; layer < count.layers; ++layer) AddGemm(std::string(projection.name), n, k, options.weights, &model);
+    }
+  }
+  for (int64_t layer = 0; layer < spec.layers; ++layer) {
+    AddGemm("ffn_up_gate", 2.0 * static_cast<double>(spec.ffn_dim) / tp, d, options.weights, &model);
+    AddGemm("ffn_down", d, static_cast<double>(spec.ffn_dim) / tp, options.weights, &model);
+  }
+  model.gemms.push_back({.name = "vocabulary", .count = 1, .n = std::ceil(static_cast<double>(spec.vocabulary) / tp), .k = d,
+                         .dtype = DType::kBf16, .last_token_only = true});
+  return model;
+}
+
+double RankWeightBytes(const StepModel& model, const formats::ModelSpec& spec) {
+  double bytes = 0;
+  for (const GemmGroup& gemm : model.gemms) bytes += gemm.count * gemm.n * gemm.k * BitsOf(gemm.dtype) / 8.0;
+  if (!spec.tied_embeddings) bytes += static_cast<double>(spec.vocabulary) * model.model_dim * 2 / model.tensor_parallel;
+  return bytes;
+}
+
+}  // namespace assay::platform

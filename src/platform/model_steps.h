@@ -1,0 +1,30 @@
+// From a model's shape and its layers' mechanisms to the kernels of a step (StepModel): the mechanisms say which measured rows time them,
+// what projections surround them and what they keep in memory; this file cuts all of it into tensor-parallel ranks.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "core/result.h"
+#include "formats/model_spec.h"
+#include "formats/stack.h"
+#include "platform/step_time.h"
+
+namespace assay::platform {
+
+struct StepModelOptions {
+  int tensor_parallel = 1;
+  DType weights = DType::kBf16;            // of the matrices: bf16 or e4m3 are measured
+  DType cache = DType::kBf16;
+  double cache_scale_bytes_per_token_head = 0;  // of a quantised cache
+  // What a decode step reads, where it is not all that is resident ("quest"): its time is then bounded unless a table holds it.
+  std::optional<formats::MechanismCall> read;
+};
+
+// `layers`: one call a layer (formats::ExpandStack); empty: the model's own mechanisms. Models with experts are refused for now.
+Result<StepModel> MakeStepModel(const formats::ModelSpec& spec, std::span<const formats::MechanismCall> layers, const StepModelOptions& options);
+
+// Bytes of one rank's weights, embedding included.
+double RankWeightBytes(const StepModel& model, const formats::ModelSpec& spec);
+
+}  // namespace assay::platform

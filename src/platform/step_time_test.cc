@@ -1,0 +1,123 @@
+// Step times: shapes to kernels, the lines that simulators sum, and what is refused or bounded.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "formats/model_spec.h"
+#include "formats/stack.h"
+#include "platform/model_steps.h"
+
+namespace assay::platform {
+namespace {
+
+Profile Vllm() {
+  auto profile = LoadProfile("h100_sxm/vllm/0.24.0");
+  EXPECT_TRUE(profile.ok()) << profile.error().message;
+  return std::move(*profile);
+}
+
+formats::ModelSpec Llama() { return *formats::ModelPreset("llama-3.1-8b"); }
+
+StepModel Model(std::string_view stack, StepModelOptions options = {}) {
+  const formats::ModelSpec spec = Llama();
+  const auto layers = formats::ExpandStack(*formats::ParseStack(stack), spec.layers);
+  EXPECT_TRUE(layers.ok());
+  auto model = MakeStepModel(spec, *layers, options);
+  EXPECT_TRUE(model.ok()) << model.error().message;
+  return std::move(*model);
+}
+
+StepTimer Timer(const StepModel& model, const StepDraw& draw = LikelyDraw()) {
+  auto timer = StepTimer::Make(Vllm(), model, draw);
+  EXPECT_TRUE(timer.ok()) << timer.error().message;
+  return std::move(*timer);
+}
+
+TEST(ModelSteps, MatricesHoldTheModelsParameters) {
+  const formats::ModelSpec spec = Llama();
+  double elements = 0;
+  for (const GemmGroup& gemm : Model("gqa").gemms) elements += gemm.count * gemm.n * gemm.k;
+  const formats::ParameterCounts counts = formats::CountParameters(spec);
+  EXPECT_NEAR(elements / (counts.total - counts.embedding - counts.norms), 1, 1e-9);
+}
+
+TEST(ModelSteps, RanksShareMatricesAndHeads) {
+  const StepModel one = Model("gqa");
+  const StepModel four = Model("gqa", {.tensor_parallel = 4, .read = std::nullopt});
+  double elements_one = 0, elements_four = 0;
+  for (const GemmGroup& gemm : one.gemms) elements_one += gemm.count * gemm.n * gemm.k;
+  for (const GemmGroup& gemm : four.gemms) elements_four += gemm.count * gemm.n * gemm.k;
+  EXPECT_NEAR(elements_one / elements_four, 4, 1e-9);
+  EXPECT_EQ(four.mixers[0].query_heads, 8);
+  EXPECT_EQ(four.mixers[0].kv_heads, 2);
+}
+
+TEST(ModelSteps, RefusesHeadsThatDoNotDivideAndExperts) {
+  EXPECT_FALSE(MakeStepModel(Llama(), {}, {.tensor_parallel = 3, .read = std::nullopt}).ok());
+  EXPECT_FALSE(MakeStepModel(*formats::ModelPreset("gpt-oss-20b"), {}, {}).ok());
+}
+
+TEST(StepTimer, DecodeLineIsTheTimeAtItsKnots) {
+  StepTimer timer = Timer(Model("gqa"));
+  const DecodeLine line = timer.Decode(16, 3000);
+  const DecodeLine next = timer.Decode(16, line.until_context);
+  EXPECT_NEAR(line.ms + line.ms_per_token * (line.until_context - line.at_context), next.ms, 1e-9);
+  EXPECT_LE(line.at_context, 3000);
+  EXPECT_GT(line.until_context, 3000);
+}
+
+TEST(StepTimer, EveryContextFindsItsLine) {
+  StepTimer timer = Timer(Model("gqa"));
+  for (double context = 1; context < 200000; context *= 1.003) {
+    const DecodeLine line = timer.Decode(4, context);
+    ASSERT_LE(line.at_context, context * (1 + 1e-12));
+    ASSERT_GT(line.until_context, context);
+  }
+}
+
+TEST(StepTimer, MoreWorkTakesLonger) {
+  StepTimer timer = Timer(Model("gqa"));
+  EXPECT_LT(timer.Step({}, 8, 1000).total_ms(), timer.Step({}, 8, 60000).total_ms());
+  const PrefillChunk small{.prefix_tokens = 0, .tokens = 512};
+  const PrefillChunk large{.prefix_tokens = 0, .tokens = 8192};
+  EXPECT_LT(timer.Step({&small, 1}, 0, 0).total_ms(), timer.Step({&large, 1}, 0, 0).total_ms());
+}
+
+TEST(StepTimer, DecodeOfAnEightBillionModelIsNotFasterThanItsWeights) {
+  StepTimer timer = Timer(Model("gqa"));
+  const double floor_ms = 1e3 * 2 * 7.5e9 / 3.35e12;
+  const StepParts parts = timer.Step({}, 1, 500);
+  EXPECT_GT(parts.total_ms(), floor_ms);
+  EXPECT_LT(parts.total_ms(), 3 * floor_ms);
+}
+
+TEST(StepTimer, WindowWithoutRowsIsBoundedByFullAttentionsRows) {
+  const StepModel full = Model("gqa");
+  StepTimer whole = Timer(full);
+  StepModel windowed = full;
+  windowed.mixers[0].window = 1024;
+  StepTimer timer = Timer(windowed);
+  EXPECT_EQ(timer.basis(), Basis::kBounded);
+  ASSERT_FALSE(timer.notes().empty());
+  EXPECT_NEAR(timer.Step({}, 32, 512).attention_ms, whole.Step({}, 32, 512).attention_ms, 1e-9);
+  EXPECT_LT(timer.Step({}, 32, 30000).attention_ms, 0.3 * whole.Step({}, 32, 30000).attention_ms);
+}
+
+TEST(StepTimer, MixerWithoutRowsIsRefusedAndSaysWhatFillsIt) {
+  const StepModel model = Model("gqa", {.cache = DType::kI4, .read = std::nullopt});
+  const auto timer = StepTimer::Make(Vllm(), model, LikelyDraw());
+  ASSERT_FALSE(timer.ok());
+  EXPECT_NE(timer.error().message.find("assay platform fit"), std::string::npos);
+}
+
+TEST(StepTimer, CornersBracketTheLikelyStep) {
+  const StepModel model = Model("gqa");
+  StepTimer likely = Timer(model);
+  StepTimer fast = Timer(model, CornerDraw(Vllm(), model, false));
+  StepTimer slow = Timer(model, CornerDraw(Vllm(), model, true));
+  EXPECT_LT(fast.Step({}, 32, 2000).total_ms(), likely.Step({}, 32, 2000).total_ms());
+  EXPECT_GT(slow.Step({}, 32, 2000).total_ms(), likely.Step({}, 32, 2000).total_ms());
+}
+
+}  // namespace
+}  // namespace assay::platform

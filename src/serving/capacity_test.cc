@@ -1,0 +1,114 @@
+// Capacity, forecasts, traffic and the score on end-to-end points, on the shipped profile.
+#include <gtest/gtest.h>
+
+#include "formats/table.h"
+#include "platform/model_steps.h"
+#include "serving/arrivals.h"
+#include "serving/capacity.h"
+#include "serving/score_serving.h"
+#include "serving/workload.h"
+
+namespace assay::serving {
+namespace {
+
+struct Case {
+  platform::Profile profile;
+  Deployment deployment;
+  std::vector<Request> requests;
+};
+
+Case Chat() {
+  Case c;
+  c.profile = *platform::LoadProfile("h100_sxm/vllm/0.24.0");
+  const auto spec = *formats::ModelPreset("llama-3.1-8b");
+  c.deployment.model = *platform::MakeStepModel(spec, {}, {});
+  c.deployment.weight_bytes = platform::RankWeightBytes(c.deployment.model, spec);
+  c.requests = Generate({.process = ArrivalProcess::kPoisson, .requests_per_s = 4, .requests = 600,
+                         .prompt = {.mean_log = 6.5, .sigma_log = 0.6}, .output = {.mean_log = 5, .sigma_log = 0.5}}, 1);
+  return c;
+}
+
+TEST(Deployment, WeightsOfEightBillionParametersAreSixteenGigabytes) {
+  const Case c = Chat();
+  EXPECT_NEAR(c.deployment.weight_bytes / 16.06e9, 1, 0.01);
+}
+
+TEST(Deployment, CacheOfLlamaIs128KiBATokenAndSplitsOverRanks) {
+  const auto spec = *formats::ModelPreset("llama-3.1-8b");
+  Deployment deployment;
+  for (int ranks : {1, 2, 8}) {
+    deployment.model = *platform::MakeStepModel(spec, {}, {.tensor_parallel = ranks, .read = std::nullopt});
+    const KvPool pool = PoolOf(deployment, *platform::FindGpu("h100_sxm"));
+    EXPECT_EQ(pool.BytesFor(16), 16 * 131072 / ranks) << ranks;
+  }
+}
+
+TEST(Capacity, LooserObjectivesCarryMore) {
+  const Case c = Chat();
+  const Setting setting{.profile = &c.profile, .deployment = &c.deployment};
+  const auto tight = FindCapacity(c.requests, {.ttft_ms_p95 = 500, .tpot_ms_p95 = 15, .e2e_ms_p95 = {}}, setting);
+  const auto loose = FindCapacity(c.requests, {.ttft_ms_p95 = 2000, .tpot_ms_p95 = 50, .e2e_ms_p95 = {}}, setting);
+  ASSERT_TRUE(tight.ok()) << tight.error().message;
+  ASSERT_TRUE(loose.ok()) << loose.error().message;
+  EXPECT_LT(tight->requests_per_s.value, loose->requests_per_s.value);
+  EXPECT_LE(tight->requests_per_s.low, tight->requests_per_s.value);
+  EXPECT_GE(tight->requests_per_s.high, tight->requests_per_s.value);
+}
+
+TEST(Capacity, ImpossibleObjectiveIsZeroWithItsReason) {
+  const Case c = Chat();
+  const auto capacity = FindCapacity(c.requests, {.ttft_ms_p95 = 0.001, .tpot_ms_p95 = {}, .e2e_ms_p95 = {}}, {.profile = &c.profile, .deployment = &c.deployment});
+  ASSERT_TRUE(capacity.ok());
+  EXPECT_EQ(capacity->requests_per_s.value, 0);
+  EXPECT_NE(capacity->requests_per_s.origin.find("do not hold"), std::string::npos);
+}
+
+TEST(Capacity, TheRateFoundHoldsAndATenthMoreDoesNot) {
+  const Case c = Chat();
+  const Slo slo{.ttft_ms_p95 = 1000, .tpot_ms_p95 = 30, .e2e_ms_p95 = {}};
+  const Setting setting{.profile = &c.profile, .deployment = &c.deployment};
+  const auto capacity = FindCapacity(c.requests, slo, setting);
+  ASSERT_TRUE(capacity.ok());
+  const double base = 599 / (c.requests.back().arrival_ms / 1e3);
+  const double scale = capacity->requests_per_s.value / base;
+  EXPECT_TRUE(Holds(slo, MakeForecast(Rescale(c.requests, scale), setting)->likely));
+  EXPECT_FALSE(Holds(slo, MakeForecast(Rescale(c.requests, 1.1 * scale), setting)->likely));
+}
+
+TEST(Forecast, IntervalHoldsTheLikelyRun) {
+  const Case c = Chat();
+  const auto forecast = MakeForecast(c.requests, {.profile = &c.profile, .deployment = &c.deployment});
+  ASSERT_TRUE(forecast.ok());
+  EXPECT_LT(forecast->fast.tpot_ms.p50.value, forecast->likely.tpot_ms.p50.value);
+  EXPECT_GT(forecast->slow.tpot_ms.p50.value, forecast->likely.tpot_ms.p50.value);
+}
+
+TEST(Workload, DropsAndCountsRequestsWithoutAnAnswer) {
+  const auto trace = formats::ParseTrace("arrival_s,prompt_tokens,output_tokens\n0,10,5\n1,10,0\n2,20,5\n", "t.csv");
+  ASSERT_TRUE(trace.ok()) << trace.error().message;
+  const auto workload = FromTrace(*trace, 2);
+  ASSERT_TRUE(workload.ok());
+  EXPECT_EQ(workload->dropped, 1);
+  EXPECT_EQ(workload->requests.size(), 2U);
+  EXPECT_DOUBLE_EQ(workload->requests[1].arrival_ms, 1000);
+}
+
+TEST(ScoreServing, RefusesWithReasonsAndLeavesConflictingRowsOut) {
+  const std::string header = "backend,model_path,system,mode,isl,osl,gemm_quant_mode,batch_size,tp_size,pp_size,silicon_ttft_ms,silicon_tpot_ms\n";
+  const auto table = formats::Table::Parse(header +
+      "vllm,meta-llama/Llama-3.1-8B-Instruct,h100_sxm,agg,1024,128,,8,1,1,90,8\n"
+      "vllm,meta-llama/Llama-3.1-8B-Instruct,h100_sxm,agg,1024,128,,8,1,1,70,7\n"
+      "vllm,meta-llama/Llama-3.1-8B-Instruct,h100_sxm,agg,1024,128,,8,2,1,70,7\n"
+      "vllm,deepseek-ai/DeepSeek-R1,h100_sxm,agg,1024,128,,8,8,1,71,7\n"
+      "vllm,meta-llama/Llama-3.1-8B-Instruct,h100_sxm,disagg,1024,128,,8,1,1,91,8\n", "silicon.csv");
+  ASSERT_TRUE(table.ok()) << table.error().message;
+  const auto report = ScoreServing(*table, 1);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  EXPECT_EQ(report->conflicting, 2);
+  EXPECT_EQ(report->overall.rows, 3);
+  EXPECT_EQ(report->overall.refused, 2);
+  EXPECT_EQ(report->refusals.size(), 2U);
+}
+
+}  // namespace
+}  // namespace assay::serving
