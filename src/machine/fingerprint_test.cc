@@ -55,8 +55,9 @@ TEST(SmallFiles, ValuesAreFoundByTheWholeKey) {
 
 TEST_F(FakeRoot, Version2LimitsAreTheTightestOfGroupAndParents) {
   Write("/proc/self/cgroup", "0::/pod/box\n");
-  Write("/sys/fs/cgroup/pod/box/cpu.max", "max 100000");
+  Write("/sys/fs/cgroup/pod/box/cpu.max", "400000 100000");
   Write("/sys/fs/cgroup/pod/cpu.max", "150000 100000");
+  Write("/sys/fs/cgroup/cpu.max", "max 100000");
   Write("/sys/fs/cgroup/pod/box/memory.max", "2147483648");
   Write("/sys/fs/cgroup/pod/box/memory.current", "1048576");
   Write("/sys/fs/cgroup/pod/memory.max", "4294967296");

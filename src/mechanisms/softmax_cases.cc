@@ -172,6 +172,10 @@ Result<CaseOutputs> RunFunctionCase(const ConformanceCase& conformance_case, con
   const int64_t keys = key->shape[2];
   ASSAY_TRY(const TensorView* value, reader.View("value", {batch, key->shape[1], keys, kAnyExtent}));
   ASSAY_TRY(const FunctionOptions options, ReadOptions(reader, queries, keys));
+  // A case that contradicts itself checks nothing, whichever half one believes.
+  ASSAY_TRY(const int64_t stated_heads, reader.Int("q_num_heads", heads, heads, heads));
+  ASSAY_TRY(const int64_t stated_kv_heads, reader.Int("kv_num_heads", key->shape[1], key->shape[1], key->shape[1]));
+  ASSAY_CHECK(stated_heads == heads && stated_kv_heads == key->shape[1], "attributes within one-value ranges");
   const double pairs = static_cast<double>(batch) * static_cast<double>(heads) * static_cast<double>(queries) * static_cast<double>(keys);
   ASSAY_RETURN_IF_ERROR(CheckWork(pairs * static_cast<double>(query->shape[3] + value->shape[3]), pairs));
 

@@ -197,7 +197,7 @@ std::vector<int> KillAtRandomMoment(const Child& child, Rng& rng, int cell_count
 }
 
 TEST_F(RunnerTest, FiftyKillsLoseNoAcknowledgedMeasurementAndResumeWithoutDuplicates) {
-  constexpr int kCells = 40;
+  constexpr int kCells = 20;
   Rng rng(20260222);
   int interrupted = 0;
   for (int trial = 0; trial < 50; ++trial) {

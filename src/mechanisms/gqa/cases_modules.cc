@@ -95,6 +95,7 @@ Result<Rope> ReadRope(const CaseReader& reader, int64_t head_dim, Rope::Pairing 
   ASSAY_TRY(const double theta, reader.Finite("rope_theta", 0));
   ASSAY_TRY(const int64_t rotary_dim, reader.Int("rotary_dim", head_dim, 0, head_dim));
   if (theta <= 0) return BadInput(fmt::format("rope_theta is {}; it must be positive", theta));
+  if (rotary_dim % 2 != 0) return BadInput(fmt::format("rotary_dim is {}; channels turn in pairs", rotary_dim));
   return module_math::PlainRope(theta, rotary_dim, pairing);
 }
 

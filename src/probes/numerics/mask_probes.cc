@@ -151,11 +151,18 @@ Outcome CausalFrontier(const Subject& subject) {
 Outcome WindowIsExact(const Subject& subject) {
   Outcome outcome;
   for (const int64_t window : {1, 5, 64, 65}) {
-    Result<OwnedProblem> owned = subject.Example({.query_tokens = {subject.Rows(4)}, .key_tokens = {140}, .storage = ExampleSpec::Storage::kDense}, "T06");
+    // A mechanism whose window is a parameter sets the problem's window from it.
+    Subject own = subject;
+    std::vector<ParameterValue> named = subject.parameters.values();
+    for (ParameterValue& parameter : named) {
+      if (parameter.name == "window_tokens") parameter.value = static_cast<double>(window);
+    }
+    if (Result<ParameterSet> set = ParameterSet::Make(*subject.mechanism, {}, named); set.ok()) own.parameters = std::move(set).value();
+    Result<OwnedProblem> owned = own.Example({.query_tokens = {subject.Rows(4)}, .key_tokens = {140}, .storage = ExampleSpec::Storage::kDense}, "T06");
     if (!owned.ok()) return Outcome::NotApplicable(owned.error().message);
     Problem& problem = owned->problem;
     problem.window_left = window - 1;
-    if (const Status status = subject.Serves(problem); !status.ok()) return Outcome::NotApplicable(status.error().message);
+    if (const Status status = own.Serves(problem); !status.ok()) return Outcome::NotApplicable(status.error().message);
     Fill(problem.Get(Role::kQ), 0);
     const TensorView& values = problem.Get(problem.Has(Role::kV) ? Role::kV : Role::kK);
     for (int64_t j = 0; j < 140; ++j) {

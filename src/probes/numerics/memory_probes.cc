@@ -289,6 +289,16 @@ Outcome KnobSensitivity(const Subject& subject) {
     if (should_move < 0.02 || moved > 0.1 * should_move) continue;
     outcome.Add(Severity::kMajor, fmt::format("{} is accepted and changes nothing", knob.name), fmt::format("5 queries, 40 keys, with and without {}", knob.name));
   }
+  // Parameters of the mechanism that the problem carries: another value is another function, which the reference knows.
+  for (size_t i = 0; i < base->problem.parameters.size(); ++i) {
+    const double given = base->problem.parameters[i].value;
+    for (const double value : {0.0, 1.0, std::floor(given / 2), given * 2}) {
+      if (value == given) continue;
+      Problem changed = base->problem;
+      changed.parameters[i].value = value;
+      outcome.Expect(subject, changed, fmt::format("5 queries, 40 keys, {} = {:g}", changed.parameters[i].name, value));
+    }
+  }
   if (outcome.served == 0) return Outcome::NotApplicable("every option is refused");
   return outcome;
 }

@@ -39,7 +39,8 @@ struct Subject {
   [[nodiscard]] Result<std::string> Run(const Problem& problem, ThreadPool* pool = nullptr) const;
 };
 
-// Widths of mechanisms whose parameters are real models' (a latent of 512) are divided until a probe takes milliseconds.
+// The parameters that probes run with: widths of real models (a latent of 512) are divided until a probe takes milliseconds, windows and
+// budgets until its lengths reach beyond them.
 ParameterSet SmallParameters(const Mechanism& mechanism);
 
 // The values of a role, in row-major order of its shape.

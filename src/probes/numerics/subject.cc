@@ -149,9 +149,14 @@ Result<std::string> Subject::Run(const Problem& problem, ThreadPool* pool) const
 ParameterSet SmallParameters(const Mechanism& mechanism) {
   std::vector<ParameterValue> named;
   for (const Parameter& parameter : mechanism.parameters) {
+    if (!parameter.integer) continue;
     const bool width = parameter.name.ends_with("_rank") || parameter.name.ends_with("_dim");
-    if (!width || !parameter.integer || parameter.default_value < 64) continue;
-    named.push_back({std::string(parameter.name), std::max(parameter.low, std::floor(parameter.default_value / 16))});
+    double value = parameter.default_value;
+    if (width && value >= 64) value = std::floor(value / 16);
+    // A window or a budget that no probe's length reaches would never be looked at.
+    if (parameter.name.ends_with("_tokens") && value >= 256) value = 64;
+    if (parameter.name.ends_with("_pages") && value >= 16) value = 4;
+    if (value != parameter.default_value) named.push_back({std::string(parameter.name), std::max(parameter.low, value)});
   }
   return ParameterSet::Make(mechanism, {}, named).value();
 }
