@@ -116,6 +116,24 @@ TEST_P(SoftmaxKernel, AgreesAcrossSegments) {
   }
 }
 
+// Later blocks beat earlier maxima by far more than the rescaling threshold, several times in one segment and across segments; and the
+// other way round, later blocks hardly count.
+TEST_P(SoftmaxKernel, AgreesWhenTheMaximumKeepsRising) {
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    for (const double slope : {0.02, -0.02}) {
+      SoftmaxCase c = MakeCase({.queries = {7}, .keys = {2600}, .query_heads = 2, .kv_heads = 1, .dtype = dtype, .causal = Causal::kNone}, 51);
+      const TensorView mask = c.owned.Add(Role::kMaskAdd, DType::kF32, {2600});
+      testing::SequenceData& s = c.sequences[0];
+      for (int64_t j = 0; j < s.keys; ++j) mask.Set({j}, slope * static_cast<double>(j));
+      for (size_t i = 0; i < s.bias.size(); ++i) s.bias[i] = mask.At({static_cast<int64_t>(i) % s.keys});
+      RunCase(c);
+      const CaseErrors errors = Compare(c, dtype == DType::kBf16 && GetParam()->native_pairs);
+      EXPECT_LE(errors.kernel, kShuffleMargin * errors.twin + Floor(dtype)) << slope << ", twin " << errors.twin;
+      EXPECT_LE(errors.lse_kernel, kShuffleMargin * errors.lse_twin + 64 * EpsilonOf(DType::kF32)) << slope << ", twin " << errors.lse_twin;
+    }
+  }
+}
+
 std::vector<unsigned char> Bytes(const TensorView& view) {
   const auto* data = static_cast<const unsigned char*>(view.data);
   return {data, data + BytesOf(view.dtype, static_cast<size_t>(view.count()))};
