@@ -181,6 +181,12 @@ Quantity FromCorners(const std::array<double, 3>& values, std::string unit, std:
   return {values[kLikely], low, high, std::move(unit), Basis::kSimulated, std::move(origin)};
 }
 
+void Weaken(const platform::StepTimer& timer, Quantity* quantity) {
+  if (quantity->refused()) return;
+  quantity->basis = Weaker(quantity->basis, timer.basis());
+  for (const std::string& note : timer.notes()) quantity->origin += "; " + note;
+}
+
 void Refuse(ServingFacts& facts, const std::string& reason) {
   facts.max_rate = Quantity::Refused("1/s", reason);
   for (Quantity* q : {&facts.ttft_ms_p50, &facts.ttft_ms_p95, &facts.ttft_ms_p99, &facts.tpot_ms_p50, &facts.tpot_ms_p95, &facts.tpot_ms_p99, &facts.decode_step_ms}) {
@@ -316,17 +322,27 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
   facts.decode_step_ms.basis = Basis::kAssumed;
   facts.attention_share_decode = ShareOf(decode_parts, step_origin);
   facts.attention_share_prefill = ShareOf(prefill_parts, fmt::format("one step that prefills a prompt of {:.0f} tokens; {}; norms and host time are assumed ranges", shape.prompt_p50, profile));
+  // A sum takes the weakest basis among its parts and names it: a window timed by full attention's rows makes all of these bounds.
+  for (Quantity* q : {&facts.max_rate, &facts.ttft_ms_p50, &facts.ttft_ms_p95, &facts.ttft_ms_p99, &facts.tpot_ms_p50, &facts.tpot_ms_p95,
+                      &facts.tpot_ms_p99, &facts.decode_step_ms, &facts.kv_peak_bytes, &facts.preemptions, &facts.batch_mean,
+                      &facts.attention_share_decode, &facts.attention_share_prefill}) {
+    Weaken(services[kLikely].steps.timer(), q);
+  }
   return facts;
 }
 
 Quantity QuickMaxRate(const ServingRequest& request) {
   std::array<double, 3> rates{};
+  Basis basis = Basis::kSimulated;
   for (const Corner corner : kCorners) {
     auto service = MakeService(request, corner);
     if (!service.ok()) return Quantity::Refused("1/s", service.error().message);
     rates[corner] = MaxRate(request, *service, kQuick);
+    basis = Weaker(basis, service->steps.timer().basis());
   }
-  return FromCorners(rates, "1/s", "a short search for flips");
+  Quantity rate = FromCorners(rates, "1/s", "a short search for flips");
+  rate.basis = basis;
+  return rate;
 }
 
 Result<DecodeStepModel> DecodeStepModel::Make(const ServingRequest& request) {
