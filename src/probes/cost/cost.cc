@@ -176,7 +176,8 @@ class Probe {
   void Measure(Group* group, double budget_s) {
     const double begin = Elapsed();
     Prepare(group);
-    DropSlowCalls(group, budget_s);
+    // Set-up counts, but a length keeps a third of its share for measuring.
+    DropSlowCalls(group, std::max(budget_s / 3, budget_s - (Elapsed() - begin)));
     if (group->calls.empty()) return;
     std::vector<machine::TimedSubject> subjects;
     for (const Call& call : group->calls) {
@@ -188,7 +189,7 @@ class Probe {
     paired.min_rounds = kFewestRounds;
     paired.max_rounds = std::max(kFewestRounds, options_.max_rounds);
     paired.repeats = 1;
-    paired.budget_s = std::max(0.05, budget_s - (Elapsed() - begin));
+    paired.budget_s = std::max(budget_s / 3, budget_s - (Elapsed() - begin));
     paired.threads = threads_;
     paired.seed = DeriveSeed(options_.seed, group->where());
     paired.stop = options_.stop;

@@ -29,6 +29,7 @@ struct KernelResult {
   std::string target;
   double row_error = 0;
   double error_over_twin = 0;
+  std::vector<std::pair<std::string, int64_t>> bitwise;  // probe, values that differ in bits
   bool served = false;
   bool stopped = false;
 };
@@ -58,6 +59,7 @@ KernelResult RunProbes(const Subject& subject, const ProbeDone& done) {
       result.report.not_applicable.push_back({id, outcome.not_applicable});
     } else {
       result.served = true;
+      if (id == "T11" || id == "T15") result.bitwise.emplace_back(id, outcome.bitwise_mismatches);
       if (outcome.findings.empty()) result.report.passed.push_back(id);
       for (ProbeFinding& finding : outcome.findings) {
         finding.probe = id;
@@ -102,6 +104,9 @@ void AddMeasurements(const Subject& subject, const KernelResult& result, const N
     if (finding.probe == last) continue;
     last = finding.probe;
     add("probe_passed", "bool", 0, finding.probe, finding.title);
+  }
+  for (const auto& [probe, mismatches] : result.bitwise) {
+    add("bitwise_mismatch_count", "values", static_cast<double>(mismatches), probe, probe == "T11" ? "values that change with the number of splits" : "values that change with the batch or with threads");
   }
   add("row_error", "ratio", result.row_error, "", "largest error of an output row over sum_j p_j |v_j|, over the length residues of T28");
   if (result.error_over_twin > 0) add("error_vs_twin", "ratio", result.error_over_twin, "", "largest row error over that of the fp32 reference on the same call");

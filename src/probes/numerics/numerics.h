@@ -33,7 +33,7 @@ struct ErrorGrowth {
 struct NumericsReport {
   std::vector<ProbeReport> kernels{};
   std::vector<ErrorGrowth> growth{};
-  std::vector<Measurement> measurements{};  // probe_passed, row_error, error_vs_twin, error_growth_exponent
+  std::vector<Measurement> measurements{};  // probe_passed, row_error, error_vs_twin, bitwise_mismatch_count, error_growth_exponent
   bool stopped = false;
   [[nodiscard]] int finding_count() const;
 };

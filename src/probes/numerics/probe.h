@@ -82,6 +82,7 @@ struct Outcome {
   // Judges and records: a wrong answer becomes a finding, an unserved problem is noted in `unserved`.
   void Expect(const Subject& subject, const Problem& problem, const std::string& reproducer);
   int served = 0;
+  int64_t bitwise_mismatches = 0;  // where a probe asks for equal bits, findings or not
   std::string unserved;  // the last reason
 };
 
