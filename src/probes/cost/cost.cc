@@ -73,6 +73,17 @@ Result<OwnedProblem> ExampleOf(const CostOptions& options, const CostSubject& su
   return subject.mechanism->example(spec, subject.parameters, rng);
 }
 
+// A bootstrap interval of few pairs can lie beside its estimate; what is stored holds it.
+Quantity Measured(const stats::Interval& interval, double factor, std::string_view unit, std::string origin) {
+  const double value = factor * interval.estimate;
+  return {.value = value,
+          .low = std::min(value, factor * interval.low),
+          .high = std::max(value, factor * interval.high),
+          .unit = std::string(unit),
+          .basis = Basis::kMeasured,
+          .origin = std::move(origin)};
+}
+
 class Probe {
  public:
   explicit Probe(const CostOptions& options) : options_(options), fingerprint_(machine::TakeFingerprint()) {
@@ -227,7 +238,7 @@ class Probe {
     const std::vector<double>& seconds = result.subjects[index].best_s;
     const stats::Interval median = stats::QuantileInterval(seconds, 0.5);
     const std::string origin = fmt::format("{} interleaved rounds on {} threads; the answer was checked against the fp64 reference first", seconds.size(), threads_);
-    row.time = {.value = 1e3 * median.estimate, .low = 1e3 * median.low, .high = 1e3 * median.high, .unit = "ms", .basis = Basis::kMeasured, .origin = origin};
+    row.time = Measured(median, 1e3, "ms", origin);
 
     const LayerCost work = call.subject->mechanism->cost(call.query);
     const double bytes = work.bytes_read + work.bytes_written;
@@ -241,8 +252,8 @@ class Probe {
       share = machine::ShareOfCeiling(result, index, useful);
     }
     if (share.ok()) {
-      row.ceiling_share = {.value = share->share, .low = share->share_interval.low, .high = share->share_interval.high, .unit = "fraction", .basis = Basis::kMeasured,
-                           .origin = fmt::format("useful work over {} = {:.4g} {} in the same rounds", machine::NameOf(share->ceiling), share->ceiling_rate, machine::UnitOf(share->ceiling))};
+      row.ceiling_share = Measured(share->share_interval, 1, "fraction",
+                                   fmt::format("useful work over {} = {:.4g} {} in the same rounds", machine::NameOf(share->ceiling), share->ceiling_rate, machine::UnitOf(share->ceiling)));
     } else {
       row.ceiling_share = Quantity::Refused("fraction", share.error().message);
     }
@@ -250,8 +261,7 @@ class Probe {
     if (baseline == index) {
       row.ratio_to_baseline = Quantity::Exact(1, "ratio", "it is the baseline");
     } else if (const auto ratio = result.Compare(index, baseline, options_.seed); ratio.ok()) {
-      row.ratio_to_baseline = {.value = ratio->ratio.estimate, .low = ratio->ratio.low, .high = ratio->ratio.high, .unit = "ratio", .basis = Basis::kMeasured,
-                               .origin = fmt::format("time over that of {} in the same round, {} pairs", result.subjects[baseline].name, ratio->pairs)};
+      row.ratio_to_baseline = Measured(ratio->ratio, 1, "ratio", fmt::format("time over that of {} in the same round, {} pairs", result.subjects[baseline].name, ratio->pairs));
     } else {
       row.ratio_to_baseline = Quantity::Refused("ratio", ratio.error().message);
     }

@@ -28,6 +28,7 @@ CostOptions Small() {
   options.budget_s = 60;  // not reached: rounds end it
   options.max_rounds = 6;
   options.seed = 5;
+  options.run_id = "r";
   return options;
 }
 
@@ -45,8 +46,7 @@ TEST(Cost, EveryMechanismHasATimeAShareAndARatioAtEveryShape) {
   EXPECT_EQ(decode, 3);
   EXPECT_GE(report->rows.size(), 6u);
   for (const Measurement& row : report->measurements) {
-    EXPECT_NE(FindMetric(row.metric), nullptr) << row.metric;
-    EXPECT_EQ(FindMetric(row.metric)->unit, row.quantity.unit) << row.metric;
+    EXPECT_TRUE(CheckMeasurement(row).ok()) << row.metric;
     EXPECT_EQ(row.samples_artifact, Sha256Hex(report->raw_samples_json));
   }
 }
