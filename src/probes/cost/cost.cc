@@ -243,7 +243,9 @@ class Probe {
     const LayerCost work = call.subject->mechanism->cost(call.query);
     const double bytes = work.bytes_read + work.bytes_written;
     machine::UsefulWork useful = {.ops = work.flops, .bytes = bytes};
-    useful.arithmetic = call.dtype == DType::kBf16 ? machine::CeilingKind::kBf16 : machine::CeilingKind::kFp32;
+    // The arithmetic that ran, not the type of the operands: a recurrence widens bf16 and multiplies in fp32.
+    const bool multiplies_bf16 = call.plan->target().find("bf16") != std::string_view::npos;
+    useful.arithmetic = multiplies_bf16 ? machine::CeilingKind::kBf16 : machine::CeilingKind::kFp32;
     useful.bandwidth = machine::ReadLevelFor(fingerprint_, bytes, threads_);
     auto share = machine::ShareOfCeiling(result, index, useful);
     if (!share.ok() && useful.arithmetic == machine::CeilingKind::kBf16) {
