@@ -177,7 +177,7 @@ void Argue(Advice& advice, const std::vector<CandidateFacts>& candidates, const 
   const Assessment* rival = StrongestRival(advice);
   const bool keeps = advice.letter == candidates[0].letter;
   if (rival != nullptr && rival->net_usd_over_horizon.high > 0 && rival->letter != candidates[0].letter) {
-    advice.counter_argument = fmt::format("{} ({}) could be worth up to {:.0f} USD over {:.4g} months more than staying, if {}.", rival->letter,
+    advice.counter_argument = fmt::format("{} ({}) could be worth up to {:.0f} USD over {:.4g} months; what stands against it today is only this: {}.", rival->letter,
                                           FactsOf(candidates, rival->letter).id, rival->net_usd_over_horizon.high, economics.horizon_months,
                                           rival->reason);
     if (keeps && rival->standing != Standing::kFeasible) advice.next_letter = rival->letter;

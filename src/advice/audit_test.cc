@@ -1,0 +1,191 @@
+// The audit as a whole, without what is timed on this machine: three use cases with three winners, flips that do flip, resumption, and what
+// must be refused.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "advice/audit_run.h"
+#include "advice/explain.h"
+
+namespace assay {
+namespace {
+
+constexpr const char* kUseCase = R"toml(
+name = "test"
+[model]
+preset = "llama-3.1-8b"
+[workload]
+arrivals = "poisson"
+requests_per_second = @RATE@
+requests = 600
+prompt_tokens = @PROMPT@
+output_tokens = { median = 130, sigma = 0.7, max = 1000 }
+source = "made for this test"
+[platform]
+gpu = "h100_sxm"
+usd_per_device_hour = 2.5
+spare_share = 0.2
+[engine]
+name = "vllm"
+version = "0.24.0"
+[objective]
+ttft_ms_p95 = @TTFT@
+tpot_ms_p95 = 50
+quality_loss_max_points = 1.0
+[effort]
+engineer_usd_per_day = 1200
+horizon_months = 12
+drop_in_days = [1, 5]
+pretrain_days = [90, 400]
+[[candidates]]
+id = "today"
+baseline = true
+stack = "gqa"
+kv_dtype = "bf16"
+availability = "drop_in"
+[[candidates]]
+id = "fp8"
+stack = "gqa"
+kv_dtype = "e4m3"
+kv_scale = "tensor"
+availability = "drop_in"
+@FP8_QUALITY@
+[[candidates]]
+id = "hybrid"
+stack = "3*gated_delta_net+1*gqa"
+last = "gqa"
+kv_dtype = "bf16"
+availability = "pretrain"
+@HYBRID_QUALITY@
+[[candidates]]
+id = "elsewhere"
+stack = "mla(512,64)"
+kv_dtype = "bf16"
+availability = "convert"
+implementation = { engine = "trtllm", version = "1.3.0rc20" }
+quality_loss_points = [0.0, 0.1]
+quality_source = "made for this test"
+switch_days = [1, 2]
+)toml";
+
+struct Changes {
+  std::string rate = "5", prompt = "{ median = 900, sigma = 0.8, max = 8000 }", ttft = "1000", fp8_quality{}, hybrid_quality{};
+};
+
+const std::string kMeasuredQuality = "quality_loss_points = [0.0, 0.3]\nquality_source = \"made for this test\"";
+
+std::string Fill(std::string text, const Changes& changes) {
+  const std::pair<const char*, const std::string*> marks[] = {{"@RATE@", &changes.rate}, {"@PROMPT@", &changes.prompt}, {"@TTFT@", &changes.ttft},
+                                                              {"@FP8_QUALITY@", &changes.fp8_quality}, {"@HYBRID_QUALITY@", &changes.hybrid_quality}};
+  for (const auto& [mark, value] : marks) text.replace(text.find(mark), std::string(mark).size(), *value);
+  return text;
+}
+
+class AuditTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = std::filesystem::temp_directory_path() / ("assay_audit_" + std::to_string(::getpid()));
+    std::filesystem::remove_all(directory_);
+    std::filesystem::create_directories(directory_);
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  std::string Write(const Changes& changes) {
+    const std::string path = (directory_ / "usecase.toml").string();
+    std::ofstream(path) << Fill(kUseCase, changes);
+    return path;
+  }
+  Store OpenStore() { return std::move(Store::Open({.path = (directory_ / "store.db").string()})).value(); }
+
+  AuditResult Run(const Changes& changes, std::vector<std::string> settings = {}, bool flips = false) {
+    Store store = OpenStore();
+    AuditRequest request;
+    request.usecase_path = Write(changes);
+    request.settings = std::move(settings);
+    request.seed = 7;
+    request.effort = AuditRequest::Effort::kNoMeasurements;
+    request.quiet = true;
+    request.search_flips = flips;
+    request.command = "assay audit usecase.toml";
+    request.version = "test";
+    auto outcome = RunAudit(store, request);
+    EXPECT_TRUE(outcome.ok()) << outcome.error().message;
+    return std::move(outcome->audit);
+  }
+
+  std::filesystem::path directory_;
+};
+
+TEST_F(AuditTest, KeepsWhatRunsWhenQualityIsUnmeasured) {
+  const AuditResult audit = Run({});
+  EXPECT_EQ(audit.advice.verb, Advice::Verb::kKeep);
+  EXPECT_EQ(audit.advice.letter, "A");
+  EXPECT_EQ(audit.advice.assessments[1].standing, Standing::kNotDecidable);
+}
+
+TEST_F(AuditTest, AdvisesTheQuantisedCacheWhereItsCapacityPays) {
+  const AuditResult audit = Run({.rate = "400", .fp8_quality = kMeasuredQuality});
+  EXPECT_EQ(audit.advice.verb, Advice::Verb::kSwitch) << audit.advice.sentence;
+  EXPECT_EQ(audit.advice.letter, "B");
+}
+
+TEST_F(AuditTest, AdvisesTheHybridAtLongContexts) {
+  const AuditResult audit = Run({.rate = "20", .prompt = "{ median = 30000, sigma = 0.4, max = 100000 }", .ttft = "20000",
+                                 .fp8_quality = kMeasuredQuality, .hybrid_quality = kMeasuredQuality});
+  EXPECT_EQ(audit.advice.verb, Advice::Verb::kSwitch) << audit.advice.sentence;
+  EXPECT_EQ(audit.advice.letter, "C");
+}
+
+TEST_F(AuditTest, TimesOfAnotherEngineAreMarkedAndDecideNothing) {
+  const AuditResult audit = Run({.rate = "400"});
+  EXPECT_EQ(audit.advice.assessments[3].standing, Standing::kNotDecidable) << audit.advice.assessments[3].reason;
+  EXPECT_EQ(audit.Find("D", "max_rate_per_second")->flags, "mixed");
+}
+
+TEST_F(AuditTest, EveryFlipThatIsNamedFlipsWhenItIsRun) {
+  const Changes changes{.rate = "40", .fp8_quality = kMeasuredQuality};
+  const AuditResult audit = Run(changes, {}, true);
+  ASSERT_FALSE(audit.flips.empty());
+  for (const Flip& flip : audit.flips) {
+    const std::string setting = flip.command.substr(flip.command.find("--set ") + 6);
+    const AuditResult there = Run(changes, {setting});
+    EXPECT_TRUE(there.advice.verb != audit.advice.verb || there.advice.letter != audit.advice.letter) << setting << ": " << there.advice.sentence;
+  }
+}
+
+TEST_F(AuditTest, ExplainsEveryNumberItShows) {
+  const AuditResult audit = Run({});
+  const Store store = OpenStore();
+  ASSERT_GT(audit.rows.size(), 50u);
+  for (const Measurement& row : audit.rows) {
+    const auto explanation = Explain(store, IdOf(row));
+    ASSERT_TRUE(explanation.ok()) << explanation.error().message;
+    EXPECT_FALSE(explanation->row.quantity.origin.empty()) << IdOf(row);
+    EXPECT_FALSE(explanation->row.command.empty()) << IdOf(row);
+  }
+  EXPECT_NE(Explain(store, "B.max_rate_per_secnd").error().message.find("B.max_rate_per_second"), std::string::npos);
+}
+
+TEST_F(AuditTest, TheSameSeedGivesTheSameNumbers) {
+  const AuditResult one = Run({});
+  std::filesystem::remove(directory_ / "store.db");
+  const AuditResult two = Run({});
+  ASSERT_EQ(one.rows.size(), two.rows.size());
+  for (size_t i = 0; i < one.rows.size(); ++i) EXPECT_EQ(one.rows[i].quantity.value, two.rows[i].quantity.value) << IdOf(one.rows[i]);
+}
+
+TEST_F(AuditTest, AnUnknownSettingNamesTheNearestKnownOne) {
+  const auto usecase = formats::ParseUseCase(Fill(kUseCase, {}), "t.toml");
+  ASSERT_TRUE(usecase.ok());
+  EXPECT_NE(ParseSettings({"rate_facto=2"}, *usecase).error().message.find("rate_factor"), std::string::npos);
+  EXPECT_FALSE(ParseSettings({"rate_factor=nan"}, *usecase).ok());
+  EXPECT_FALSE(ParseSettings({"rate_factor=-1"}, *usecase).ok());
+  EXPECT_FALSE(ParseSettings({"rate_factor"}, *usecase).ok());
+  EXPECT_FALSE(ParseSettings({"assume.host_us_per_step=500:50"}, *usecase).ok());
+}
+
+}  // namespace
+}  // namespace assay
