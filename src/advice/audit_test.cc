@@ -20,7 +20,7 @@ preset = "llama-3.1-8b"
 [workload]
 arrivals = "poisson"
 requests_per_second = @RATE@
-requests = 600
+requests = @REQUESTS@
 prompt_tokens = @PROMPT@
 output_tokens = { median = 130, sigma = 0.7, max = 1000 }
 source = "made for this test"
@@ -72,13 +72,13 @@ switch_days = [1, 2]
 )toml";
 
 struct Changes {
-  std::string rate = "5", prompt = "{ median = 900, sigma = 0.8, max = 8000 }", ttft = "1000", fp8_quality{}, hybrid_quality{};
+  std::string rate = "5", requests = "600", prompt = "{ median = 900, sigma = 0.8, max = 8000 }", ttft = "1000", fp8_quality{}, hybrid_quality{};
 };
 
 const std::string kMeasuredQuality = "quality_loss_points = [0.0, 0.3]\nquality_source = \"made for this test\"";
 
 std::string Fill(std::string text, const Changes& changes) {
-  const std::pair<const char*, const std::string*> marks[] = {{"@RATE@", &changes.rate}, {"@PROMPT@", &changes.prompt}, {"@TTFT@", &changes.ttft},
+  const std::pair<const char*, const std::string*> marks[] = {{"@RATE@", &changes.rate}, {"@REQUESTS@", &changes.requests}, {"@PROMPT@", &changes.prompt}, {"@TTFT@", &changes.ttft},
                                                               {"@FP8_QUALITY@", &changes.fp8_quality}, {"@HYBRID_QUALITY@", &changes.hybrid_quality}};
   for (const auto& [mark, value] : marks) text.replace(text.find(mark), std::string(mark).size(), *value);
   return text;
@@ -127,7 +127,7 @@ TEST_F(AuditTest, KeepsWhatRunsWhenQualityIsUnmeasured) {
 }
 
 TEST_F(AuditTest, AdvisesTheQuantisedCacheWhereItsCapacityPays) {
-  const AuditResult audit = Run({.rate = "400", .fp8_quality = kMeasuredQuality});
+  const AuditResult audit = Run({.rate = "400", .requests = "2000", .fp8_quality = kMeasuredQuality});
   EXPECT_EQ(audit.advice.verb, Advice::Verb::kSwitch) << audit.advice.sentence;
   EXPECT_EQ(audit.advice.letter, "B");
 }

@@ -1,0 +1,57 @@
+// Claims of the library, judged at their origin and for the use case under audit.
+#include "advice/audit_claims.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "claims/usecase_context.h"
+#include "claims/verdict.h"
+
+namespace assay {
+namespace {
+
+ClaimContext ContextFor(const AuditSetting& setting, const std::vector<Measurement>& rows) {
+  ClaimContext context = ContextOf(setting.usecase);
+  const TrafficShape shape = ShapeOf(setting.traffic);
+  const auto set = [&](const char* name, double value) {
+    const auto& known = ContextVariableNames();
+    if (std::find(known.begin(), known.end(), name) != known.end()) context.variables[name] = value;
+  };
+  set("context_p50_tokens", shape.context_p50);
+  set("context_p95_tokens", shape.context_p95);
+  set("decode_context_tokens", shape.decode_context_mean);
+  for (const Measurement& row : rows) {
+    if (row.quantity.refused() || ScopeOf(row) != setting.plans[0].letter) continue;
+    if (row.metric == "batch_size_mean") set("concurrency", row.quantity.value);
+    if (row.metric == "kv_bytes_per_token") set("kv_bytes_per_token", row.quantity.value);
+  }
+  return context;
+}
+
+}  // namespace
+
+Result<std::vector<AuditClaim>> JudgeClaims(const AuditSetting& setting, const std::vector<Measurement>& rows) {
+  ASSAY_TRY(const std::vector<Claim> claims, ShippedClaims());
+  const ClaimContext context = ContextFor(setting, rows);
+  std::vector<AuditClaim> judged;
+  for (const Claim& claim : claims) {
+    ASSAY_TRY(const ClaimVerdict verdict, CheckClaim(claim, &context));
+    AuditClaim out{.id = claim.id, .mechanism = claim.mechanism, .statement = claim.statement, .source_url = claim.source_url, .date = claim.date,
+                   .at_origin = verdict.at_origin.Label(), .at_origin_why = verdict.at_origin.reason, .for_you = "", .for_you_why = "",
+                   .basis = std::string(NameOf(verdict.at_origin.basis)), .unsaid = {}, .evidence_against = {}};
+    if (verdict.for_you) {
+      out.for_you = verdict.for_you->Label();
+      out.for_you_why = verdict.for_you->reason;
+      out.bears_on_use_case = verdict.for_you->value != VerdictValue::kOutsideYourDomain;
+    }
+    for (const Unsaid unsaid : claim.unsaid) out.unsaid.emplace_back(NameOf(unsaid));
+    for (const ClaimEvidence& evidence : claim.evidence) {
+      if (evidence.against) out.evidence_against.push_back(fmt::format("{} ({}, {})", evidence.summary, evidence.date, evidence.url));
+    }
+    judged.push_back(std::move(out));
+  }
+  return judged;
+}
+
+}  // namespace assay
