@@ -164,7 +164,7 @@ AuditCandidate Describe(const CandidatePlan& plan, const formats::UseCase& useca
   out.kv = plan.KvText();
   out.implementation = fmt::format("{} {} on {}", plan.candidate->implementation.engine, plan.candidate->implementation.version,
                                    usecase.platform.is_this_cpu ? "this CPU" : usecase.platform.gpu.value_or("?"));
-  out.availability = formats::NameOf(plan.candidate->availability);
+  out.availability = NameOf(plan.candidate->availability);
   const auto add = [&](const Mechanism& mechanism, const ParameterSet& parameters) {
     for (const Parameter& parameter : mechanism.parameters) {
       if (parameter.reported != Parameter::Reported::kSeldom) continue;

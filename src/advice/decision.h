@@ -37,7 +37,6 @@ struct Economics {
 struct CandidateFacts {
   std::string letter;  // "A" is the baseline
   std::string id;
-  Availability availability = Availability::kDropIn;
   bool changes_outputs = true;     // false only for the baseline itself: everything else needs a quality measurement
   Quantity ttft_ms_p95;            // at the use case's rate, on the replicas it needs
   Quantity tpot_ms_p95;

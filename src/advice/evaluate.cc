@@ -16,14 +16,14 @@ Quantity EffortDays(const formats::UseCase& usecase, const CandidatePlan& plan) 
   const std::optional<formats::Interval>* range = &plan.candidate->switch_days;
   if (!*range) {
     switch (plan.candidate->availability) {
-      case formats::Availability::kDropIn: range = &usecase.effort.drop_in_days; break;
-      case formats::Availability::kConvert: range = &usecase.effort.convert_days; break;
-      case formats::Availability::kPretrain: range = &usecase.effort.pretrain_days; break;
+      case Availability::kDropIn: range = &usecase.effort.drop_in_days; break;
+      case Availability::kConvert: range = &usecase.effort.convert_days; break;
+      case Availability::kPretrain: range = &usecase.effort.pretrain_days; break;
     }
   }
   if (!*range) {
     return Quantity::Refused("days", fmt::format("the use case gives no days for '{}'; add {}_days = [low, high] to [effort]", plan.candidate->id,
-                                                 formats::NameOf(plan.candidate->availability)));
+                                                 NameOf(plan.candidate->availability)));
   }
   const formats::Interval days = **range;
   return {(days.low + days.high) / 2, days.low, days.high, "days", Basis::kAssumed, "the use case's own estimate of the effort"};

@@ -170,9 +170,6 @@ void CheckTogether(const UseCase& u, TomlReader* root, TomlErrors* errors) {
 
 }  // namespace
 
-std::string_view NameOf(Availability availability) {
-  return kAvailabilities[static_cast<size_t>(availability)];
-}
 std::string_view NameOf(ScaleGranularity granularity) {
   return kGranularities[static_cast<size_t>(granularity)];
 }

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/availability.h"
 #include "core/dtype.h"
 #include "core/result.h"
 #include "formats/lengths.h"
@@ -122,8 +123,6 @@ struct Task {
 };
 
 // [[candidates]]
-enum class Availability { kDropIn, kConvert, kPretrain };
-std::string_view NameOf(Availability availability);  // "drop_in", ...
 
 enum class ScaleGranularity { kNone, kTensor, kHead, kToken, kTokenHead, kPage, kBlock };
 std::string_view NameOf(ScaleGranularity granularity);

@@ -32,15 +32,6 @@ Status CheckValue(const Mechanism& mechanism, const Parameter& parameter, double
 
 }  // namespace
 
-std::string_view NameOf(Availability availability) {
-  switch (availability) {
-    case Availability::kDropIn: return "drop_in";
-    case Availability::kConvert: return "convert";
-    case Availability::kPretrain: return "pretrain";
-  }
-  return "unknown";
-}
-
 ParameterSet ParameterSet::Defaults(const Mechanism& mechanism) {
   ParameterSet set;
   for (const Parameter& parameter : mechanism.parameters) set.values_.push_back({std::string(parameter.name), parameter.default_value});

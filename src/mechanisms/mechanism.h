@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/availability.h"
 #include "core/counted.h"
 #include "core/random.h"
 #include "core/result.h"
@@ -53,10 +54,6 @@ struct Traits {
   bool chunked = false;              // has a chunked form that must equal the stepwise one
   bool causal_only = false;
 };
-
-// What moving a served model to this mechanism takes (docs/glossary.md: availability). Relative to plain grouped-query attention.
-enum class Availability { kDropIn, kConvert, kPretrain };
-std::string_view NameOf(Availability availability);  // "drop_in", "convert", "pretrain"
 
 // A serving feature that has publicly broken with this mechanism.
 struct FeatureRisk {
@@ -171,7 +168,7 @@ struct Mechanism {
   std::string_view summary;   // one sentence: what it trades for what
   std::span<const Parameter> parameters = {};
   Traits traits;
-  Availability availability = Availability::kPretrain;
+  Availability availability = Availability::kPretrain;  // relative to plain grouped-query attention
   std::span<const FeatureRisk> risks = {};
 
   // Is this problem one of this mechanism's? BadInput says what contradicts.
