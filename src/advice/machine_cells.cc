@@ -2,13 +2,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "advice/audit_cells.h"
+#include "probes/cost/cost.h"
 #include "probes/numerics/numerics.h"
 
 namespace assay {
 namespace {
+
+// Shapes are capped: a CPU round at a longer context would eat the audit's minute, and ratios of bytes and FLOPs need no more.
+constexpr int64_t kLongestPrefill = 2048;
+constexpr int64_t kLongestDecode = 16384;
 
 std::vector<const Mechanism*> MechanismsOf(const AuditSetting& setting) {
   std::vector<const Mechanism*> mechanisms;
@@ -20,6 +28,56 @@ std::vector<const Mechanism*> MechanismsOf(const AuditSetting& setting) {
     }
   }
   return mechanisms;
+}
+
+std::string ScopeOfCost(const Measurement& row) {
+  std::map<std::string, std::string> factors;
+  for (const Factor& factor : row.factors) factors[factor.name] = factor.value;
+  std::string scope = "cpu." + row.subject.mechanism;
+  for (const auto& [name, value] : factors) scope += "." + value;
+  return scope;
+}
+
+Result<std::vector<Measurement>> MeasureKernels(const AuditSetting& setting) {
+  const TrafficShape shape = ShapeOf(setting.traffic);
+  CostOptions options;
+  for (const Mechanism* mechanism : MechanismsOf(setting)) {
+    ParameterSet parameters = ParameterSet::Defaults(*mechanism);
+    for (const CandidatePlan& plan : setting.plans) {
+      for (const LayerGroup& group : plan.groups) {
+        if (group.mechanism == mechanism) parameters = group.parameters;
+        if (group.read_mechanism == mechanism) parameters = group.read_parameters;
+      }
+    }
+    options.subjects.push_back({.mechanism = mechanism, .parameters = std::move(parameters)});
+  }
+  options.shape = setting.plans[0].groups[0].shape;
+  options.prefill_tokens = {std::min<int64_t>(kLongestPrefill, std::max<int64_t>(64, std::llround(shape.prompt_p50)))};
+  options.decode_contexts = {std::min<int64_t>(kLongestDecode, std::max<int64_t>(64, std::llround(shape.decode_context_p50))),
+                             std::min<int64_t>(kLongestDecode, std::max<int64_t>(64, std::llround(shape.decode_context_p95)))};
+  if (options.decode_contexts[0] == options.decode_contexts[1]) options.decode_contexts.pop_back();
+  options.budget_s = setting.measure_seconds;
+  options.seed = setting.seed;
+  options.run_id = "pending";
+  options.command = setting.command;
+  options.stop = [] { return StopRequested(); };
+  ASSAY_TRY(CostReport report, RunCost(options));
+  if (report.stopped) return EnvironmentError("stopped before the kernels were measured");
+  std::string artifact;
+  if (!report.raw_samples_json.empty()) {
+    ASSAY_TRY(artifact, setting.store->PutArtifact(report.raw_samples_json, "application/json"));
+  }
+  for (Measurement& row : report.measurements) {
+    row.factors.push_back({"scope", ScopeOfCost(row)});
+    row.run_id.clear();
+    row.cell_key = CellKey(row.subject, row.factors, row.machine);
+  }
+  for (const CostRefusal& refusal : report.refusals) {
+    Measurement row = AuditRow(setting, fmt::format("cpu.{}.{}", refusal.mechanism, refusal.where), "kernel_time_ms", "cost",
+                               Quantity::Refused("ms", refusal.reason));
+    report.measurements.push_back(std::move(row));
+  }
+  return std::move(report.measurements);
 }
 
 std::string_view OutcomeJsonKey(Severity severity) { return NameOf(severity); }
@@ -69,7 +127,9 @@ Result<std::vector<Measurement>> MeasureNumerics(const AuditSetting& setting) {
 }  // namespace
 
 std::vector<StudyCell> MachineCells(const AuditSetting& setting) {
-  return {{.key = setting.identity + "/numerics", .label = "numerics at the edges", .estimated_seconds = 10,
+  return {{.key = setting.identity + "/kernels", .label = "kernels on this machine", .estimated_seconds = setting.measure_seconds,
+           .measure = [&setting] { return MeasureKernels(setting); }},
+          {.key = setting.identity + "/numerics", .label = "numerics at the edges", .estimated_seconds = 10,
            .measure = [&setting] { return MeasureNumerics(setting); }}};
 }
 
