@@ -217,12 +217,16 @@ Advice Decide(const std::vector<CandidateFacts>& candidates, const Objectives& o
     if (best == nullptr || assessment.net_usd_over_horizon.low > best->net_usd_over_horizon.low) best = &assessment;
   }
 
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    const Standing standing = advice.assessments[i].standing;
-    if (standing == Standing::kRefused || standing == Standing::kNotDecidable || standing == Standing::kUndecided) {
-      advice.unknown.push_back(fmt::format("{} ({}): {}", candidates[i].letter, candidates[i].id, advice.assessments[i].reason));
-    }
+  // Candidates that wait for the same thing are named together.
+  std::vector<std::pair<std::string, std::string>> unknown;  // reason, letters
+  for (const Assessment& assessment : advice.assessments) {
+    const Standing standing = assessment.standing;
+    if (standing != Standing::kRefused && standing != Standing::kNotDecidable && standing != Standing::kUndecided) continue;
+    const auto same = std::find_if(unknown.begin(), unknown.end(), [&](const auto& entry) { return entry.first == assessment.reason; });
+    if (same == unknown.end()) unknown.emplace_back(assessment.reason, assessment.letter);
+    else same->second += ", " + assessment.letter;
   }
+  for (const auto& [reason, letters] : unknown) advice.unknown.push_back(fmt::format("{}: {}", letters, reason));
 
   if (best != nullptr) {
     advice.verb = Advice::Verb::kSwitch;

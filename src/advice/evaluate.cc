@@ -49,7 +49,7 @@ std::vector<CandidateFacts> QuickFacts(const FlipSearch& search, const Condition
 bool SameAdvice(const Advice& a, const Advice& b) { return a.verb == b.verb && a.letter == b.letter; }
 
 std::string Summary(const Advice& advice, const std::vector<CandidatePlan>& plans) {
-  if (advice.verb == Advice::Verb::kCannotTell) return "cannot tell";
+  if (advice.verb == Advice::Verb::kCannotTell) return fmt::format("cannot tell: {} is {}", advice.letter, NameOf(advice.assessments[0].standing));
   const auto plan = std::find_if(plans.begin(), plans.end(), [&](const CandidatePlan& p) { return p.letter == advice.letter; });
   return fmt::format("{} {} ({})", advice.verb == Advice::Verb::kKeep ? "keep" : "switch to", advice.letter, plan->candidate->id);
 }
