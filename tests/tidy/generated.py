@@ -24,7 +24,6 @@ class Generated:
     command: list  # after the program; a callable(run) -> text where one command is not enough
     block: str = ""  # the name of a marked block; the whole file where empty
     compare: str = "exact"  # or "measured", "names"
-    needs: str = ""  # a verb without which the entry does not apply yet
     fence: bool = True
 
 
@@ -61,11 +60,18 @@ def mechanisms_document(run):
     return "\n".join(parts)
 
 
+def demo(run):
+    """What `./dev demo` prints. The page goes elsewhere than into the repository, and is named as the demo names it."""
+    text = run(["audit", "usecases/support_chat.toml", "--quiet", "--measure-seconds", "2", "--report", "{home}/report.html"])
+    return "```\n" + re.sub(r"\S*/report\.html", "report.html", text).strip() + "\n```\n"
+
+
 def cell(text):
     return text.replace("|", "\\|")
 
 
 REGISTRY = [
+    Generated("README.md", demo, block="demo", compare="measured"),
     Generated("docs/mechanisms.md", mechanisms_document),
     Generated("docs/schemas/README.md", schema_index, block="schemas"),
     Generated("docs/cli.md", all_help, compare="names"),
@@ -78,7 +84,7 @@ def runner(build):
     def run(arguments):
         with tempfile.TemporaryDirectory(prefix="assay-docs-") as home:
             environment = {"PATH": os.environ.get("PATH", ""), "HOME": home, "XDG_DATA_HOME": home, "NO_COLOR": "1", "LC_ALL": "C.UTF-8", "COLUMNS": "120"}
-            done = subprocess.run([str(program), *arguments], cwd=REPO, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            done = subprocess.run([str(program), *(argument.replace("{home}", home) for argument in arguments)], cwd=REPO, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
             return "\n".join(line.rstrip() for line in done.stdout.split("\n"))
     return run
 
