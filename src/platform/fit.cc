@@ -16,7 +16,7 @@
 namespace assay::platform {
 namespace {
 
-constexpr int kFolds = 5;
+constexpr int kFolds = 10;
 constexpr size_t kMinRows = 20;  // fewer make no interval
 constexpr std::string_view kSource = "aiconfigurator systems database, measured kernel times";
 

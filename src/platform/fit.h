@@ -1,5 +1,5 @@
 // Fitting a profile from measured tables, and its honest error: 20 % of the rows, chosen by a hash of the row, are held out once for the
-// reported error; intervals are conformal, from five-fold cross-validation on the rows fitted on.
+// reported error; intervals are conformal, from ten-fold cross-validation on the rows fitted on.
 #pragma once
 
 #include <span>
