@@ -155,8 +155,8 @@ def weak_symbols(tree):
     for entry in compile_commands(tree):
         if re.search(r" -m(avx|fma|amx|f16c|bmi)", entry.get("command", "")):
             path = tree.build / re.search(r" -o (\S+)", entry["command"])[1]
-            if "/src/kernels/" not in entry["file"] and not is_test(entry["file"]):
-                yield f"{entry['file']}: wide instruction sets belong into src/kernels"
+            if not re.search(r"_(avx2|avx512)\w*\.cc$", entry["file"]) and not is_test(entry["file"]):
+                yield f"{entry['file']}: a wide instruction set belongs into a file named after its backend"
             if path.exists() and not is_test(entry["file"]):
                 objects.append(path)
     if sources and not objects:
