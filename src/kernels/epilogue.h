@@ -8,9 +8,9 @@
 //   Unnormalised  weights are `Weight(z, at)` as they are: no maximum, no sum, no LSE; parts add. Biases are in z already.
 // `at` gives what a score may depend on: at.parameter[i] (the names in the list, from Problem::parameters, else the default there),
 // at.keys (keys of the sequence), at.query_head, at.query_position (floats) and at.key_position (a vector).
-// The operations are those of simd.h (Exp, Tanh, Max, Select, ...). Examples of what fits in a struct of some lines:
+// The operations are those of simd.h (Exp, Tanh, Softplus, Sqrt, Max, Select, ...). Examples of what fits in a struct of some lines:
 //   relu              Max(Zero(), z)                      squared relu     the same, multiplied by itself
-//   sigmoid           1 / (1 + Exp(-z))                   softplus         log1p(exp z), by a polynomial
+//   sigmoid           1 / (1 + Exp(-z))                   softplus         Softplus(z)
 //   distance decay    z - rate (query - key position)     softmax1         kExtraLogit = 0 and Score returns z
 // With kUnitRows the kernel divides every query and key by its Euclidean norm while packing them (cosine attention).
 #pragma once

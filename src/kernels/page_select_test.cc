@@ -75,7 +75,8 @@ std::vector<bool> SelectedPages(const SoftmaxSpec& spec, const SequenceData& s, 
     candidates.push_back({best, page});
   }
   if (selection.newest_always && !candidates.empty()) candidates.back().score = kInf;
-  std::stable_sort(candidates.begin(), candidates.end(), [](const Scored& a, const Scored& b) { return a.score > b.score; });
+  std::sort(candidates.begin(), candidates.end(),
+            [](const Scored& a, const Scored& b) { return a.score != b.score ? a.score > b.score : a.page < b.page; });
   std::vector<bool> selected(static_cast<size_t>(pages), false);
   for (size_t i = 0; i < candidates.size() && static_cast<int64_t>(i) < selection.page_budget; ++i) selected[static_cast<size_t>(candidates[i].page)] = true;
   return selected;

@@ -91,6 +91,22 @@ ASSAY_INLINE V Exp(V x) {
   return Select(vanishes, Zero(), ScaleByPow2(ScaleByPow2(p, half), Sub(n, half)));
 }
 
+// log(1 + e^x), without overflow: max(x, 0) + log1p(e^-|x|), and log1p(u) = 2 atanh(u / (2 + u)) as its series, which for u <= 1 ends below
+// a rounding after eight terms.
+ASSAY_INLINE V Softplus(V x) {
+  const V u = Exp(Sub(Zero(), Abs(x)));
+  const V s = Div(u, Add(u, Set(2.0f)));
+  const V z = Mul(s, s);
+  V p = Fma(z, Set(2.0f / 15), Set(2.0f / 13));
+  p = Fma(p, z, Set(2.0f / 11));
+  p = Fma(p, z, Set(2.0f / 9));
+  p = Fma(p, z, Set(2.0f / 7));
+  p = Fma(p, z, Set(2.0f / 5));
+  p = Fma(p, z, Set(2.0f / 3));
+  p = Fma(p, z, Set(2.0f));
+  return Fma(p, s, Max(Zero(), x));
+}
+
 // tanh x; Cephes' split at 0.625 keeps the relative error at a few ulp near 0, where 1 - 2 / (e^2x + 1) cancels.
 ASSAY_INLINE V Tanh(V x) {
   const V magnitude = Abs(x);

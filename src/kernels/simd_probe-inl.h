@@ -28,6 +28,7 @@ void Unary(int operation, const float* in, int count, float* out) {
     case 8: return MapFloats(in, count, out, [](V v) { return Max(v, Set(1.0f)); });
     case 9: return MapFloats(in, count, out, [](V v) { return Min(Set(1.0f), v); });
     case 10: return MapFloats(in, count, out, [](V v) { return Select(Less(v, Zero()), Set(-1.0f), Select(IsNan(v), Set(2.0f), Set(1.0f))); });
+    case 11: return MapFloats(in, count, out, [](V v) { return Softplus(v); });
     default: return;
   }
 }

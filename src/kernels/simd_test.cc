@@ -81,6 +81,13 @@ TEST_P(Simd, TanhIsWithinFourRoundingsAlsoNearZero) {
   EXPECT_LT(WorstError(3, -20, 20, [](double x) { return std::tanh(x); }), 4 * EpsilonOf(DType::kF32));
   EXPECT_LT(WorstError(3, -1e-3, 1e-3, [](double x) { return std::tanh(x); }), 4 * EpsilonOf(DType::kF32));
 }
+TEST_P(Simd, SoftplusIsWithinSixRoundings) {
+  EXPECT_LT(WorstError(11, -80, 80, [](double x) { return std::log1p(std::exp(-std::fabs(x))) + std::max(x, 0.0); }), 6 * EpsilonOf(DType::kF32));
+  const std::vector<float> out = Apply(11, {-kInfinite, kInfinite, kNan});
+  EXPECT_EQ(out[0], 0.0f);
+  EXPECT_EQ(out[1], kInfinite);
+  EXPECT_TRUE(std::isnan(out[2]));
+}
 TEST_P(Simd, ExponentialsTakeInfinitiesAndNan) {
   for (const int operation : {0, 1, 2}) {
     const std::vector<float> out = Apply(operation, {-kInfinite, -1e30f, kNan, 0.0f, -200.0f});

@@ -230,6 +230,14 @@ TEST_P(SoftmaxKernel, AVisibleNanIsNotHidden) {
   }
 }
 
+// A row whose only visible keys are NaN has no maximum; it is not an empty row.
+TEST_P(SoftmaxKernel, ARowOfNanKeysIsNotTakenForAnEmptyOne) {
+  SoftmaxCase c = MakeCase({.queries = {1}, .keys = {1}, .query_heads = 1, .kv_heads = 1}, 34);
+  c.owned.problem.Get(Role::kK).Set({0, 0, 5}, std::nan(""));
+  RunCase(c);
+  EXPECT_TRUE(std::isnan(c.owned.problem.Get(Role::kO).At({0, 0, 5})));
+}
+
 TEST_P(SoftmaxKernel, EmptyRowsAreZeroAndKeepTheSinkInLse) {
   for (const bool sink : {false, true}) {
     SoftmaxCase c = MakeCase({.queries = {10}, .keys = {4}, .sink = sink}, 35);
