@@ -55,6 +55,24 @@ Result<AuditSetting> MakeSetting(Store& store, const AuditRequest& request, cons
   return setting;
 }
 
+// The tightest latency objective over the value reached: above 1 it holds.
+Quantity Headroom(const CandidateFacts& facts, const Objectives& objectives) {
+  Quantity tightest = Quantity::Refused("ratio", "the use case has no latency objective");
+  const auto consider = [&](const std::optional<double>& limit, const Quantity& reached, std::string_view name) {
+    if (!limit) return;
+    if (reached.refused()) {
+      tightest = Quantity::Refused("ratio", reached.origin);
+      return;
+    }
+    const Quantity ratio{*limit / reached.value, *limit / reached.high, *limit / reached.low, "ratio", reached.basis,
+                         fmt::format("{} objective {:g} ms over the simulated p95; {}", name, *limit, reached.origin)};
+    if (tightest.refused() ? tightest.origin.starts_with("the use case") : ratio.value < tightest.value) tightest = ratio;
+  };
+  consider(objectives.ttft_ms_p95, facts.ttft_ms_p95, "TTFT");
+  consider(objectives.tpot_ms_p95, facts.tpot_ms_p95, "TPOT");
+  return tightest;
+}
+
 // Money and standing become rows too, so that `assay explain` knows them.
 void AddDecisionRows(const AuditSetting& setting, const std::vector<CandidateFacts>& facts, const Advice& advice, std::vector<Measurement>& rows) {
   for (size_t i = 0; i < facts.size(); ++i) {
@@ -63,6 +81,7 @@ void AddDecisionRows(const AuditSetting& setting, const std::vector<CandidateFac
       rows.push_back(AuditRow(setting, assessment.letter, metric, "advice", quantity));
     };
     add("replica_count", assessment.replicas);
+    if (!setting.usecase.platform.is_this_cpu) add("slo_headroom", Headroom(facts[i], ObjectivesOf(setting.usecase)));
     add("cost_usd_per_month", assessment.usd_per_month);
     add("quality_loss_points", facts[i].quality_loss_points);
     add("switching_effort_days", facts[i].effort_days);

@@ -169,6 +169,31 @@ TEST_F(AuditTest, ExplainsEveryNumberItShows) {
   EXPECT_NE(Explain(store, "B.max_rate_per_secnd").error().message.find("B.max_rate_per_second"), std::string::npos);
 }
 
+TEST_F(AuditTest, TakesARealTrace) {
+  const std::string trace = std::string(ASSAY_SHARED_DATA_DIR) + "/traces/azure_2023_conv.csv";
+  if (!std::filesystem::exists(trace)) GTEST_SKIP() << trace << " is absent: the Azure trace is looked for beside the checkout";
+  Store store = OpenStore();
+  AuditRequest request{.usecase_path = Write({}), .trace_path = trace, .settings = {}, .seed = 7, .effort = AuditRequest::Effort::kNoMeasurements,
+                       .quiet = true, .search_flips = false, .command = "assay audit usecase.toml --trace azure", .version = "test"};
+  const auto outcome = RunAudit(store, request);
+  ASSERT_TRUE(outcome.ok()) << outcome.error().message;
+  EXPECT_EQ(outcome->audit.Find("traffic", "request_count")->quantity.value, 19366);
+  EXPECT_FALSE(outcome->audit.Find("A", "ttft_ms_p99")->quantity.refused());
+}
+
+TEST_F(AuditTest, ABatchOnThisCpuIsBoundedAndNeverFeasibleByABoundAlone) {
+  const formats::UseCase usecase = std::move(formats::ReadUseCase(std::string(ASSAY_SOURCE_DIR) + "/usecases/batch_summaries_cpu.toml")).value();
+  Store store = OpenStore();
+  AuditRequest request{.usecase_path = usecase.path, .trace_path = {}, .settings = {}, .seed = 7, .effort = AuditRequest::Effort::kFull, .measure_seconds = 1,
+                       .quiet = true, .search_flips = false, .command = "assay audit batch", .version = "test"};
+  const auto outcome = RunAudit(store, request);
+  ASSERT_TRUE(outcome.ok()) << outcome.error().message;
+  const Quantity& hours = outcome->audit.Find("A", "batch_hours")->quantity;
+  EXPECT_EQ(hours.basis, Basis::kBounded);
+  EXPECT_GT(hours.low, 0);
+  EXPECT_NE(outcome->audit.advice.assessments[0].standing, Standing::kFeasible);
+}
+
 TEST_F(AuditTest, TheSameSeedGivesTheSameNumbers) {
   const AuditResult one = Run({});
   std::filesystem::remove(directory_ / "store.db");

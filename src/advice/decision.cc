@@ -92,6 +92,7 @@ Finding JudgeQuality(const CandidateFacts& candidate, const Objectives& objectiv
 Quantity PairedDifference(const Quantity& a, const Quantity& b) {
   if (a.refused()) return a;
   if (b.refused()) return b;
+  if (std::isinf(a.high) || std::isinf(b.high)) return Quantity::Refused(a.unit, "both costs are known from one side only, and bounds do not subtract");
   const auto [low, high] = std::minmax({a.low - b.low, a.value - b.value, a.high - b.high});
   return {a.value - b.value, low, high, a.unit, Weaker(a.basis, b.basis), a.basis >= b.basis ? a.origin : b.origin};
 }
@@ -189,6 +190,8 @@ void Argue(Advice& advice, const std::vector<CandidateFacts>& candidates, const 
                                    : "it has broken before: " + FactsOf(candidates, advice.letter).breaks[0];
     advice.counter_argument = fmt::format("At the pessimistic end {} pays back {:.0f} USD over {:.4g} months; {}.", winner.letter,
                                           winner.net_usd_over_horizon.low, economics.horizon_months, breaks);
+  } else if (rival == nullptr) {
+    advice.counter_argument = "No candidate's gain could be computed, so none is known to be worse either.";
   } else {
     advice.counter_argument = "No candidate gains anything even at its optimistic end; only other traffic or other prices would change that.";
   }

@@ -1,6 +1,7 @@
 // `assay audit USECASE.toml`: the main job. Text (or JSON) on stdout, progress on stderr, report.html beside the caller.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 
@@ -8,6 +9,7 @@
 #include "cli/command.h"
 #include "fmt/format.h"
 #include "report/audit_json.h"
+#include "report/evidence_card.h"
 #include "report/html.h"
 #include "report/terminal.h"
 
@@ -19,6 +21,7 @@ struct AuditArguments {
   std::string trace;
   std::vector<std::string> settings;
   std::string report = "report.html";
+  std::string cards;
   bool no_measure = false;
   bool no_flips = false;
   bool fresh = false;
@@ -34,11 +37,24 @@ std::string CommandLine(const AuditArguments& arguments, const Common& common) {
   return command + fmt::format(" --seed {}", common.seed);
 }
 
-Status WriteReport(const std::string& path, const std::string& html) {
+Status WriteFile(const std::string& path, const std::string& text) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << html;
+  file << text;
   file.close();
-  if (!file) return EnvironmentError(fmt::format("{}: cannot be written; choose another place with --report PATH. What was measured is stored", path));
+  if (!file) return EnvironmentError(fmt::format("{}: cannot be written; choose another place with --report or --cards. What was measured is stored", path));
+  return Ok();
+}
+
+// B.json and B.html for each candidate, below `directory`.
+Status WriteCards(const std::string& directory, const AuditResult& audit) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) return EnvironmentError(fmt::format("{}: {}; choose another place with --cards", directory, error.message()));
+  for (const AuditCandidate& candidate : audit.candidates) {
+    const AuditResult card = EvidenceCard(audit, candidate.letter);
+    ASSAY_RETURN_IF_ERROR(WriteFile(fmt::format("{}/{}.json", directory, candidate.letter), AuditJson(card, true)));
+    ASSAY_RETURN_IF_ERROR(WriteFile(fmt::format("{}/{}.html", directory, candidate.letter), AuditHtml(card)));
+  }
   return Ok();
 }
 
@@ -67,7 +83,10 @@ int Run(const AuditArguments& arguments, const Common& common) {
   if (common.json) fmt::print("{}\n", AuditJson(audit, true));
   else fmt::print("{}", AuditText(audit, ColourOfStdout(), 110));
   std::fflush(stdout);
-  if (const Status written = WriteReport(arguments.report, AuditHtml(audit)); !written.ok()) return Fail(written.error());
+  if (const Status written = WriteFile(arguments.report, AuditHtml(audit)); !written.ok()) return Fail(written.error());
+  if (!arguments.cards.empty()) {
+    if (const Status written = WriteCards(arguments.cards, audit); !written.ok()) return Fail(written.error());
+  }
   if (!common.json) fmt::print("Report     {}\nExplain    assay explain {}.max_rate_per_second   (any number: scope.metric)\n", arguments.report, audit.advice.letter);
   const Assessment& baseline = audit.advice.assessments[0];
   return baseline.standing == Standing::kInfeasible ? kDoesNotHold : kFine;
@@ -81,6 +100,7 @@ void Register_audit(CLI::App& app, const Common& common, int& exit_code) {
   app.add_option("--trace", arguments->trace, "replace the traffic by a trace: Azure CSV, Mooncake JSONL, or arrival_s,prompt_tokens,output_tokens");
   app.add_option("--set", arguments->settings, "change a condition: rate_factor=2, prompt_length_factor=4, price_factor=2, assume.NAME=low:high")->take_all();
   app.add_option("--report", arguments->report, "where the HTML page goes")->capture_default_str();
+  app.add_option("--cards", arguments->cards, "write an evidence card for each candidate, JSON and HTML, into this folder");
   app.add_option("--measure-seconds", arguments->measure_seconds, "time for the kernels measured on this machine")->check(CLI::Range(1.0, 3600.0))->capture_default_str();
   app.add_flag("--no-measure", arguments->no_measure, "arithmetic, simulation, claims and advice only; nothing is timed here");
   app.add_flag("--no-flips", arguments->no_flips, "do not search for what would flip the advice");

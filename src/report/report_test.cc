@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "report/audit_json.h"
+#include "report/evidence_card.h"
 #include "report/html.h"
 
 namespace assay {
@@ -39,6 +40,20 @@ TEST(AuditHtml, HostileTextStaysText) {
   const std::string html = AuditHtml(Sample());
   EXPECT_EQ(html.find("<script>alert"), std::string::npos);
   EXPECT_NE(html.find("Keep A &lt;b&gt;."), std::string::npos);
+}
+
+TEST(EvidenceCard, ShowsItsCandidateAndNoOther) {
+  AuditResult audit = Sample();
+  audit.candidates = {AuditCandidate{}, AuditCandidate{}};
+  audit.candidates[0].letter = "A";
+  audit.candidates[1].letter = "B";
+  audit.advice.assessments = {Assessment{}, Assessment{}};
+  audit.advice.assessments[0].letter = "A";
+  audit.advice.assessments[1].letter = "B";
+  const AuditResult card = EvidenceCard(audit, "B");
+  EXPECT_EQ(card.candidates.size(), 1u);
+  EXPECT_EQ(card.Find("A", "ttft_ms_p95"), nullptr);
+  EXPECT_NE(card.advice.sentence.find("refused"), std::string::npos);
 }
 
 TEST(AuditHtml, LoadsNothingFromElsewhere) {

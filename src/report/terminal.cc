@@ -81,7 +81,7 @@ std::string TrafficLines(const AuditResult& audit) {
   const Measurement* decode = audit.Find("step", "attention_share_decode");
   const Measurement* prefill = audit.Find("step", "attention_share_prefill");
   const Measurement* bound = audit.Find("step", "amdahl_bound");
-  if (decode != nullptr && prefill != nullptr) {
+  if (decode != nullptr && prefill != nullptr && !decode->quantity.refused()) {
     out += fmt::format("Attention  {} of a decode step, {} of a prefill step", PercentRange(decode->quantity), PercentRange(prefill->quantity));
     if (bound != nullptr && !bound->quantity.refused()) out += fmt::format("; free attention would cut TPOT by at most {:.0f} %", 100 * bound->quantity.high);
     out += "\n";

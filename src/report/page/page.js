@@ -33,7 +33,8 @@ function digits(x, unit) {
 
 function withUnit(q) {
   const text = digits(q.value, q.unit);
-  if (q.unit === "B" || q.unit === "fraction" || q.unit === "ratio") return text;
+  if (q.unit === "B" || q.unit === "fraction") return text;
+  if (q.unit === "ratio") return `${text} x`;
   return `${text} ${q.unit}`;
 }
 
@@ -93,7 +94,7 @@ function drawTimeBars() {
 
 function drawCandidates() {
   const columns = [
-    ["Max rate per replica", "max_rate_per_second"], ["TTFT p95", "ttft_ms_p95"], ["TPOT p95", "tpot_ms_p95"], ["Cost", "cost_usd_per_month"],
+    ["SLO headroom", "slo_headroom"], ["Max rate per replica", "max_rate_per_second"], ["TTFT p95", "ttft_ms_p95"], ["TPOT p95", "tpot_ms_p95"], ["Hours", "batch_hours"], ["Per document", "cost_usd_per_document"], ["Cost", "cost_usd_per_month"],
     ["KV per sequence", "kv_bytes_per_sequence"], ["Quality loss", "quality_loss_points"], ["Switching cost", "switching_cost_usd"], ["Break-even", "break_even_months"],
   ].filter(([, metric]) => letters.some((letter) => rows.has(`${letter}.${metric}`)));
   const table = el("table", { class: "stack" },
@@ -113,7 +114,8 @@ function drawCandidates() {
   }
   table.append(body);
   section("Candidates", el("div", { class: "scroll", id: "candidates", tabindex: "0" }, table),
-    ...audit.candidates.filter((c) => c.letter !== letters[0]).map((c) => el("p", { class: "soft" }, el("strong", {}, `${c.letter}: `), assessmentOf.get(c.letter).reason)));
+    el("details", {}, el("summary", {}, "Why each stands where it does"),
+      el("ul", {}, ...audit.candidates.map((c) => el("li", {}, el("strong", {}, `${c.letter} ${assessmentOf.get(c.letter).standing}: `), assessmentOf.get(c.letter).reason)))));
 }
 
 // ---- Pictures ----
