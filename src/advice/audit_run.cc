@@ -92,14 +92,15 @@ void AddDecisionRows(const AuditSetting& setting, const std::vector<CandidateFac
 }
 
 std::string NextCommand(const AuditSetting& setting, const Advice& advice) {
+  const std::string_view first_number = setting.usecase.platform.is_this_cpu ? "batch_hours" : "max_rate_per_second";
   for (const Assessment& assessment : advice.assessments) {
     if (assessment.letter != advice.next_letter) continue;
     if (assessment.standing == Standing::kNotDecidable && assessment.reason.starts_with("quality")) {
       return fmt::format("measure {} on your task, write quality_loss_points beside it in {}, and run the audit again", assessment.letter, setting.usecase.path);
     }
-    return fmt::format("assay explain {}.max_rate_per_second", assessment.letter);
+    return fmt::format("assay explain {}.{}", assessment.letter, first_number);
   }
-  return fmt::format("assay explain {}.max_rate_per_second", advice.letter);
+  return fmt::format("assay explain {}.{}", advice.letter, first_number);
 }
 
 std::vector<std::string> NotesOf(const AuditSetting& setting) {

@@ -1,5 +1,4 @@
-// From a candidate plan to the step model that the serving simulator times: mixers by the rows that hold them, matrix products from the
-// mechanism's projections and the model's feed-forward part, cut into ranks.
+// From a candidate plan to the step model and the profile that time it (platform/model_steps.h does the work).
 #pragma once
 
 #include "advice/candidate_plan.h"
@@ -7,7 +6,7 @@
 
 namespace assay {
 
-// Refused, with what would fill it, if no table holds one of the mixers or the model's feed-forward part has experts.
+// Refused, with what would fill it, where no table holds or bounds a part of the step.
 Result<platform::StepModel> StepModelOf(const CandidatePlan& plan, const formats::UseCase& usecase);
 
 // "h100_sxm/vllm/0.24.0": the profile that times this candidate.
