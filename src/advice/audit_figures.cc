@@ -140,7 +140,7 @@ CrossoverMap MakeCrossover(const AuditSetting& setting, const std::vector<Measur
   for (const CandidatePlan& plan : setting.plans) {
     if (plan.candidate->implementation_is_own) continue;  // another engine's times decide nothing here
     auto model = DecodeStepModel::Make({.usecase = &setting.usecase, .plan = &plan, .traffic = &setting.traffic, .assume = setting.conditions.assume});
-    if (model.ok()) models.emplace_back(plan.letter, std::move(model).value());
+    if (model.ok() && model->basis() < Basis::kBounded) models.emplace_back(plan.letter, std::move(model).value());
   }
   if (models.size() < 2) {
     map.refused = "fewer than two candidates have decode times in one engine and version";

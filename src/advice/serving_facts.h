@@ -56,6 +56,8 @@ class DecodeStepModel {
  public:
   static Result<DecodeStepModel> Make(const ServingRequest& request);
   [[nodiscard]] Quantity At(double context_tokens, int sequences);
+  // kBounded where a kernel of the step has no rows: such a time ranks nothing.
+  [[nodiscard]] Basis basis() const { return likely_.basis(); }
 
  private:
   DecodeStepModel(platform::StepTimer low, platform::StepTimer likely, platform::StepTimer high, serving::KvPool pool)

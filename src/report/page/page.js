@@ -164,7 +164,7 @@ function drawCrossover() {
   const nameOf = (letter) => `${letter} ${audit.candidates[letters.indexOf(letter)].id}`;
   const svg = Plot.plot({
     width: 620, height: 340, marginLeft: 64, marginBottom: 44, style: { fontSize: "12px" },
-    x: { type: "band", label: "Context (tokens)", tickFormat: "~s", padding: 0.06 }, y: { type: "band", reverse: true, label: "Sequences decoded together", padding: 0.06 },
+    x: { type: "band", label: "Context (tokens)", tickFormat: (x) => (x >= 1024 ? `${x / 1024}k` : String(x)), padding: 0.06 }, y: { type: "band", reverse: true, label: "Sequences decoded together", padding: 0.06 },
     marks: [
       Plot.cell(data, { x: "context", y: "concurrency", fill: (d) => (d.winner ? colourOf(d.winner, 0) : "transparent"), fillOpacity: (d) => (d.decided ? 0.8 : 0.35),
         title: (d) => (d.winner ? `${nameOf(d.winner)}, ${(100 * real(d.margin)).toFixed(0)} % ahead${d.decided ? "" : ", intervals overlap"}; ${(100 * d.traffic_share).toFixed(1)} % of decoded tokens` : "no candidate has a time here") }),
@@ -172,7 +172,7 @@ function drawCrossover() {
     ],
   });
   node.append(legend(winners.map((letter) => [nameOf(letter), colourOf(letter, 0)])), svg,
-    el("figcaption", {}, "Strong colour: the intervals of the two fastest do not overlap; faint: they do; empty: no time is known. Rings: where your decoded tokens are, by area."));
+    el("figcaption", {}, "Strong colour: the intervals of the two fastest do not overlap; faint: they do; empty: no time is known. Candidates with bounds instead of times are left out. Rings: where your decoded tokens are, by area."));
   return node;
 }
 
