@@ -1,6 +1,6 @@
 // The audit: everything the main job learnt about a use case, as rows and curves that the report draws and `assay explain` looks up.
 // A number exists once, as a Measurement whose scope ("A".."Z" a candidate, or "traffic", "step", "machine") and metric form its id:
-// "B.max_rate_per_replica_rps". Nothing here is text that a reader would have to trust.
+// "B.max_rate_per_second". Nothing here is text that a reader would have to trust.
 #pragma once
 
 #include <functional>
@@ -119,7 +119,7 @@ struct AuditResult {
   [[nodiscard]] const Measurement* Find(std::string_view scope, std::string_view metric) const;
 };
 
-// "B.max_rate_per_replica_rps"; the scope is the factor named "scope".
+// "B.max_rate_per_second"; the scope is the factor named "scope".
 std::string IdOf(const Measurement& row);
 std::string_view ScopeOf(const Measurement& row);
 

@@ -92,7 +92,7 @@ struct ServingField {
 constexpr ServingField kServingFields[] = {
     {"max_rate_per_second", &ServingFacts::max_rate}, {"ttft_ms_p50", &ServingFacts::ttft_ms_p50}, {"ttft_ms_p95", &ServingFacts::ttft_ms_p95},
     {"ttft_ms_p99", &ServingFacts::ttft_ms_p99},      {"tpot_ms_p50", &ServingFacts::tpot_ms_p50}, {"tpot_ms_p95", &ServingFacts::tpot_ms_p95},
-    {"tpot_ms_p99", &ServingFacts::tpot_ms_p99},      {"kv_memory_peak_bytes", &ServingFacts::kv_peak_bytes},
+    {"tpot_ms_p99", &ServingFacts::tpot_ms_p99},      {"e2e_ms_p95", &ServingFacts::e2e_ms_p95},        {"kv_memory_peak_bytes", &ServingFacts::kv_peak_bytes},
     {"preemption_count", &ServingFacts::preemptions}, {"batch_size_mean", &ServingFacts::batch_mean}, {"step_time_ms", &ServingFacts::decode_step_ms},
 };
 

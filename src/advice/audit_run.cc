@@ -48,7 +48,11 @@ Result<AuditSetting> MakeSetting(Store& store, const AuditRequest& request, cons
   setting.machine_id = fingerprint.Id();
   setting.command = request.command;
   ASSAY_TRY(setting.traffic, MakeTraffic(setting.usecase, setting.conditions.scenario, request.seed));
+  // Contents, not names: an edited trace or model is another audit.
   std::string all = setting.usecase.text + request.version + request.trace_path.value_or("") + std::to_string(request.seed) + setting.machine_id;
+  all += fmt::format("{} {} {}", formats::CountParameters(setting.usecase.model).total, formats::WeightBytes(setting.usecase.model), setting.usecase.model.layers);
+  const auto& requests = setting.traffic.unit_rate;
+  all.append(reinterpret_cast<const char*>(requests.data()), requests.size() * sizeof(requests[0]));
   for (const std::string& text : request.settings) all += "\n" + text;
   all += request.effort == AuditRequest::Effort::kFull ? fmt::format("measured {}", request.measure_seconds) : "not measured";
   setting.identity = fmt::format("{:016x}", HashText(all));
@@ -109,7 +113,14 @@ std::vector<std::string> NotesOf(const AuditSetting& setting) {
   if (usecase.engine.policy.prefix_cache.value_or(false) && usecase.workload.shared_prefix.has_value() == false) {
     notes.push_back("Prefix-cache hits are taken as 0: the traffic declares no shared prefix. Real hits would lower TTFT for every candidate whose cache can be shared.");
   }
-  if (setting.plans[0].candidate->implementation_is_own) notes.push_back("The baseline runs on another engine than [engine] names.");
+  std::string unused;
+  for (const formats::Assumption& assumption : usecase.assume) {
+    if (!UsesAssumption(assumption.name)) unused += (unused.empty() ? "assume." : ", assume.") + assumption.name;
+  }
+  if (usecase.workload.shared_prefix) unused += unused.empty() ? "workload.shared_prefix" : ", workload.shared_prefix";
+  if (usecase.engine.policy.speculation) unused += unused.empty() ? "engine.policy.speculation" : ", engine.policy.speculation";
+  if (usecase.effort.convert_usd || usecase.effort.pretrain_usd) unused += unused.empty() ? "effort.*_usd" : ", effort.*_usd";
+  if (!unused.empty()) notes.push_back("Read but not modelled yet, so they change nothing here: " + unused + ".");
   return notes;
 }
 
@@ -145,6 +156,7 @@ Result<Settings> ParseSettings(const std::vector<std::string>& settings, const f
     }
     for (const formats::AssumptionRow& row : formats::KnownAssumptions()) {
       if (name != "assume." + std::string(row.name)) continue;
+      if (!UsesAssumption(row.name)) return BadInput(fmt::format("--set {}: nothing here depends on it yet", name));
       if (*low < row.low || *high > row.high) return BadInput(fmt::format("--set {}: must lie between {:g} and {:g}", name, row.low, row.high));
       out.assume[std::string(row.name)] = {*low, *high};
       found = true;
@@ -207,7 +219,8 @@ Result<AuditOutcome> RunAudit(Store& store, const AuditRequest& request) {
   std::vector<Measurement> decided;
   AddDecisionRows(setting, facts, audit.advice, decided);
   for (Measurement& row : decided) row.run_id = study.run_id;
-  ASSAY_RETURN_IF_ERROR(store.Put(decided));
+  // After a failed cell the rows would be provisional, and the run that completes it would meet other values under the same names.
+  if (study.failures.empty()) ASSAY_RETURN_IF_ERROR(store.Put(decided));
   std::move(decided.begin(), decided.end(), std::back_inserter(audit.rows));
   if (request.search_flips && !setting.usecase.platform.is_this_cpu) {
     audit.flips = FindFlips({.usecase = &setting.usecase, .plans = &setting.plans, .serving = &serving, .conditions = setting.conditions,

@@ -22,13 +22,16 @@ Result<std::vector<Measurement>> BoundAll(const AuditSetting& setting) {
   ASSAY_TRY(const CpuCeilings ceilings, MeasureCpuCeilings());
   std::vector<Measurement> rows;
   const auto documents = static_cast<double>(setting.traffic.unit_rate.size());
-  const double usd_per_hour = setting.usecase.platform.usd_per_device_hour.value_or(0) * setting.conditions.scenario.price_factor;
   for (const CandidatePlan& plan : setting.plans) {
     const Quantity hours = BatchHoursBound(setting, plan, ceilings);
     rows.push_back(AuditRow(setting, plan.letter, "batch_hours", "batch", hours));
-    Quantity per_document = Scale(hours, usd_per_hour / documents);
-    per_document.unit = "USD";
-    per_document.origin = fmt::format("{:.4g} USD an hour x hours / {:.0f} documents; {}", usd_per_hour, documents, hours.origin);
+    Quantity per_document = Quantity::Refused("USD", "the use case names no price; add usd_per_device_hour to [platform]");
+    if (setting.usecase.platform.usd_per_device_hour) {
+      const double usd_per_hour = *setting.usecase.platform.usd_per_device_hour * setting.conditions.scenario.price_factor;
+      per_document = Scale(hours, usd_per_hour / documents);
+      per_document.unit = "USD";
+      per_document.origin = fmt::format("{:.4g} USD an hour x hours / {:.0f} documents; {}", usd_per_hour, documents, hours.origin);
+    }
     rows.push_back(AuditRow(setting, plan.letter, "cost_usd_per_document", "batch", per_document));
   }
   for (Measurement& row : rows) {
@@ -62,7 +65,9 @@ Result<CpuCeilings> MeasureCpuCeilings() {
 }
 
 Quantity BatchHoursBound(const AuditSetting& setting, const CandidatePlan& plan, const CpuCeilings& ceilings) {
-  const double active = formats::CountParameters(setting.usecase.model).active;
+  const formats::ParameterCounts parameters = formats::CountParameters(setting.usecase.model);
+  // Only the last token of a prompt meets the vocabulary head.
+  const double body = parameters.active - parameters.head;
   const double tokens_in_a_step = std::max<double>(1, static_cast<double>(setting.usecase.engine.policy.max_sequences.value_or(16)));
   double flops = 0, bytes = 0;
   for (const serving::Request& request : setting.traffic.unit_rate) {
@@ -70,9 +75,9 @@ Quantity BatchHoursBound(const AuditSetting& setting, const CandidatePlan& plan,
     // Two FLOPs a weight and token; the mixer's work beside it, decode at the mean of the contexts it meets.
     const LayerCost prefill = plan.PrefillCost(request.prompt_tokens);
     const LayerCost decode = plan.DecodeCost(request.prompt_tokens + request.output_tokens / 2);
-    flops += 2 * active * tokens + prefill.flops + decode.flops * request.output_tokens;
+    flops += 2 * body * tokens + 2 * parameters.head * request.output_tokens + prefill.flops + decode.flops * request.output_tokens;
     // Weights are read once a step, and a step decodes at most as many sequences as the engine holds.
-    bytes += (formats::WeightBytes(setting.usecase.model) / tokens_in_a_step + decode.bytes_read) * request.output_tokens;
+    bytes += (formats::WeightBytesRead(setting.usecase.model, tokens_in_a_step) / tokens_in_a_step + decode.bytes_read) * request.output_tokens;
   }
   const double hours = std::max(flops / ceilings.flops_per_second, bytes / ceilings.bytes_per_second) / 3600;
   return AtLeast(hours, "h",

@@ -28,6 +28,10 @@ std::string Range(const Quantity& q) {
 
 Finding AtMost(std::string_view name, const Quantity& q, double limit) {
   if (q.refused()) return {Standing::kRefused, fmt::format("{}: {}", name, q.origin)};
+  // A bound can rule a candidate out; it never lets one in.
+  if (q.high <= limit && q.basis == Basis::kBounded) {
+    return {Standing::kUndecided, fmt::format("{} {} {} would hold {:.4g}, but it is a bound, not a time: {}", name, Range(q), q.unit, limit, q.origin)};
+  }
   if (q.high <= limit) return {Standing::kFeasible, fmt::format("{} {} {} holds {:.4g}", name, Range(q), q.unit, limit)};
   if (q.low > limit) return {Standing::kInfeasible, fmt::format("{} {} {} misses {:.4g}", name, Range(q), q.unit, limit)};
   return {Standing::kUndecided, fmt::format("{} {} {} straddles {:.4g}", name, Range(q), q.unit, limit)};
@@ -46,7 +50,10 @@ Quantity Replicas(const CandidateFacts& candidate, const Economics& economics) {
 }
 
 Quantity MonthlyCost(const CandidateFacts& candidate, const Quantity& replicas, const Economics& economics) {
-  const double usd_per_replica = economics.usd_per_accelerator_hour * economics.accelerators_per_replica;
+  if (!economics.usd_per_accelerator_hour) {
+    return Quantity::Refused("USD/month", "the use case names no price; add usd_per_device_hour to [platform]");
+  }
+  const double usd_per_replica = *economics.usd_per_accelerator_hour * economics.accelerators_per_replica;
   if (!candidate.batch_hours.refused()) {
     Quantity cost = Scale(candidate.batch_hours, usd_per_replica);
     cost.unit = "USD/month";  // one batch a month
@@ -55,7 +62,7 @@ Quantity MonthlyCost(const CandidateFacts& candidate, const Quantity& replicas, 
   if (replicas.refused()) return Quantity::Refused("USD/month", replicas.origin);
   Quantity cost = Scale(replicas, usd_per_replica * kHoursPerMonth);
   cost.unit = "USD/month";
-  cost.origin = fmt::format("{:.4g} USD an hour and device x {:.0f} h x devices; {}", economics.usd_per_accelerator_hour, kHoursPerMonth, replicas.origin);
+  cost.origin = fmt::format("{:.4g} USD an hour and device x {:.0f} h x devices; {}", *economics.usd_per_accelerator_hour, kHoursPerMonth, replicas.origin);
   return cost;
 }
 
@@ -64,6 +71,7 @@ Finding JudgeService(const CandidateFacts& candidate, const Quantity& cost, cons
   std::vector<Finding> findings;
   if (objectives.ttft_ms_p95) findings.push_back(AtMost("TTFT p95", candidate.ttft_ms_p95, *objectives.ttft_ms_p95));
   if (objectives.tpot_ms_p95) findings.push_back(AtMost("TPOT p95", candidate.tpot_ms_p95, *objectives.tpot_ms_p95));
+  if (objectives.e2e_ms_p95) findings.push_back(AtMost("end-to-end p95", candidate.e2e_ms_p95, *objectives.e2e_ms_p95));
   if (objectives.deadline_hours) findings.push_back(AtMost("batch", candidate.batch_hours, *objectives.deadline_hours));
   if (objectives.cost_usd_per_document) findings.push_back(AtMost("document", candidate.usd_per_document, *objectives.cost_usd_per_document));
   if (objectives.budget_usd_per_month) findings.push_back(AtMost("cost", cost, *objectives.budget_usd_per_month));
@@ -113,8 +121,12 @@ Assessment Assess(const CandidateFacts& candidate, const Objectives& objectives,
   assessment.letter = candidate.letter;
   assessment.replicas = Replicas(candidate, economics);
   assessment.usd_per_month = MonthlyCost(candidate, assessment.replicas, economics);
-  assessment.switching_usd = Scale(candidate.effort_days, economics.engineer_usd_per_day);
-  assessment.switching_usd.unit = "USD";
+  if (economics.engineer_usd_per_day) {
+    assessment.switching_usd = Scale(candidate.effort_days, *economics.engineer_usd_per_day);
+    assessment.switching_usd.unit = "USD";
+  } else {
+    assessment.switching_usd = Quantity::Refused("USD", "the use case names no engineer's rate; add engineer_usd_per_day to [effort]");
+  }
 
   const Finding service = JudgeService(candidate, assessment.usd_per_month, objectives);
   const Finding quality = JudgeQuality(candidate, objectives);
@@ -141,8 +153,9 @@ Assessment Assess(const CandidateFacts& candidate, const Objectives& objectives,
   return assessment;
 }
 
-void AddMoney(Assessment& assessment, const Assessment& baseline, const Economics& economics) {
+void AddMoney(Assessment& assessment, const Assessment& baseline, const CandidateFacts& facts, const Economics& economics) {
   assessment.saving_usd_per_month = PairedDifference(baseline.usd_per_month, assessment.usd_per_month);
+  if (!facts.mixed_mark.empty()) assessment.saving_usd_per_month = Quantity::Refused("USD/month", "not comparable with the baseline's cost: " + facts.mixed_mark);
   if (assessment.letter == baseline.letter) assessment.saving_usd_per_month = Quantity::Exact(0, "USD/month", "the baseline itself");
   assessment.break_even_months = BreakEven(assessment.switching_usd, assessment.saving_usd_per_month);
   const Quantity& saving = assessment.saving_usd_per_month;
@@ -208,7 +221,7 @@ Advice Decide(const std::vector<CandidateFacts>& candidates, const Objectives& o
   ASSAY_CHECK(!candidates.empty(), "a use case has a baseline");
   Advice advice;
   for (const CandidateFacts& candidate : candidates) advice.assessments.push_back(Assess(candidate, objectives, economics));
-  for (Assessment& assessment : advice.assessments) AddMoney(assessment, advice.assessments[0], economics);
+  for (size_t i = 0; i < candidates.size(); ++i) AddMoney(advice.assessments[i], advice.assessments[0], candidates[i], economics);
   const Assessment& baseline = advice.assessments[0];
 
   const Assessment* best = nullptr;  // of the feasible candidates, at the pessimistic end
@@ -217,7 +230,9 @@ Advice Decide(const std::vector<CandidateFacts>& candidates, const Objectives& o
     const bool pays = !assessment.net_usd_over_horizon.refused() && assessment.net_usd_over_horizon.low > 0;
     // A baseline that misses the objectives must go, so a rival need not save money.
     if (!pays && baseline.standing != Standing::kInfeasible) continue;
-    if (best == nullptr || assessment.net_usd_over_horizon.low > best->net_usd_over_horizon.low) best = &assessment;
+    // A net that is not known never beats one that is, even a loss.
+    const auto rank = [](const Assessment& a) { return a.net_usd_over_horizon.refused() ? -std::numeric_limits<double>::infinity() : a.net_usd_over_horizon.low; };
+    if (best == nullptr || rank(assessment) > rank(*best)) best = &assessment;
   }
 
   // Candidates that wait for the same thing are named together.

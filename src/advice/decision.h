@@ -18,6 +18,7 @@ namespace assay {
 struct Objectives {
   std::optional<double> ttft_ms_p95;
   std::optional<double> tpot_ms_p95;
+  std::optional<double> e2e_ms_p95;
   std::optional<double> budget_usd_per_month;
   std::optional<double> quality_loss_max_points;
   std::optional<double> deadline_hours;         // offline work: the whole batch
@@ -27,9 +28,9 @@ struct Objectives {
 struct Economics {
   double requests_per_second = 0;  // mean of the traffic at the use case's scale
   double spare_share = 0;          // capacity kept free: 0.2 means 20 % above the mean rate
-  double usd_per_accelerator_hour = 0;
+  std::optional<double> usd_per_accelerator_hour;  // absent: costs are refused, never zero
   double accelerators_per_replica = 1;
-  double engineer_usd_per_day = 0;
+  std::optional<double> engineer_usd_per_day;
   double horizon_months = 12;
 };
 
@@ -40,6 +41,7 @@ struct CandidateFacts {
   bool changes_outputs = true;     // false only for the baseline itself: everything else needs a quality measurement
   Quantity ttft_ms_p95;            // at the use case's rate, on the replicas it needs
   Quantity tpot_ms_p95;
+  Quantity e2e_ms_p95;
   Quantity max_rate_per_replica;   // requests/s within the objectives
   Quantity batch_hours;            // offline work: the whole batch on one replica
   Quantity usd_per_document;       // offline work

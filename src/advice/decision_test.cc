@@ -17,6 +17,7 @@ CandidateFacts Candidate(std::string letter, double max_rate, double spread = 0.
   facts.changes_outputs = letter != "A";
   facts.ttft_ms_p95 = Measured(200, 190, 210, "ms");
   facts.tpot_ms_p95 = Measured(20, 19, 21, "ms");
+  facts.e2e_ms_p95 = Measured(4000, 3900, 4100, "ms");
   facts.max_rate_per_replica = Measured(max_rate, max_rate * (1 - spread), max_rate * (1 + spread), "requests/s");
   facts.batch_hours = Quantity::Refused("h", "not offline work");
   facts.quality_loss_points = Measured(0.1, 0, 0.2, "points");
@@ -24,7 +25,7 @@ CandidateFacts Candidate(std::string letter, double max_rate, double spread = 0.
   return facts;
 }
 
-const Objectives kService = {.ttft_ms_p95 = 300, .tpot_ms_p95 = 30, .budget_usd_per_month = 100000, .quality_loss_max_points = 0.5,
+const Objectives kService = {.ttft_ms_p95 = 300, .tpot_ms_p95 = 30, .e2e_ms_p95 = {}, .budget_usd_per_month = 100000, .quality_loss_max_points = 0.5,
                              .deadline_hours = {}, .cost_usd_per_document = {}};
 const Economics kEconomics = {.requests_per_second = 100, .spare_share = 0.2, .usd_per_accelerator_hour = 2, .accelerators_per_replica = 1,
                               .engineer_usd_per_day = 1000, .horizon_months = 12};
@@ -89,6 +90,43 @@ TEST(Decide, NothingThatHoldsMeansCannotTell) {
   const Advice advice = Decide({baseline}, kService, kEconomics);
   EXPECT_EQ(advice.verb, Advice::Verb::kCannotTell);
   EXPECT_EQ(advice.assessments[0].standing, Standing::kUndecided);
+}
+
+TEST(Decide, ABoundNeverMakesACandidateFeasible) {
+  CandidateFacts rival = Candidate("B", 100);
+  rival.tpot_ms_p95.basis = Basis::kBounded;
+  const Advice advice = Decide({Candidate("A", 5), rival}, kService, kEconomics);
+  EXPECT_EQ(advice.letter, "A");
+  EXPECT_EQ(advice.assessments[1].standing, Standing::kUndecided);
+  rival.tpot_ms_p95 = {40, 40, 50, "ms", Basis::kBounded, "test"};
+  EXPECT_EQ(Decide({Candidate("A", 5), rival}, kService, kEconomics).assessments[1].standing, Standing::kInfeasible);
+}
+
+TEST(Decide, WithoutPricesMoneyIsRefusedAndNothingIsCheap) {
+  Economics economics = kEconomics;
+  economics.usd_per_accelerator_hour = {};
+  Objectives objectives = kService;
+  objectives.budget_usd_per_month = {};
+  const Advice advice = Decide({Candidate("A", 5), Candidate("B", 100)}, objectives, economics);
+  EXPECT_EQ(advice.letter, "A");
+  EXPECT_TRUE(advice.assessments[1].usd_per_month.refused());
+  economics = kEconomics;
+  economics.engineer_usd_per_day = {};
+  EXPECT_EQ(Decide({Candidate("A", 5), Candidate("B", 100)}, objectives, economics).letter, "A");
+}
+
+TEST(Decide, AnUnknownGainNeverBeatsAKnownOne) {
+  CandidateFacts baseline = Candidate("A", 10);
+  baseline.ttft_ms_p95 = Measured(500, 450, 550, "ms");
+  CandidateFacts unknown = Candidate("B", 9.9);
+  unknown.effort_days = Quantity::Refused("days", "nobody estimated it");
+  EXPECT_EQ(Decide({baseline, unknown, Candidate("C", 9.8)}, kService, kEconomics).letter, "C");
+}
+
+TEST(Decide, AnEndToEndObjectiveIsJudged) {
+  Objectives objectives = kService;
+  objectives.e2e_ms_p95 = 3000;
+  EXPECT_EQ(Decide({Candidate("A", 5)}, objectives, kEconomics).assessments[0].standing, Standing::kInfeasible);
 }
 
 TEST(Decide, ReplicasAreWholeMachines) {

@@ -78,7 +78,7 @@ std::vector<Knob> KnobsOf(const FlipSearch& search) {
   both_ways("prompt_length_factor", search.conditions.scenario.prompt_length_factor, {1.5, 2, 4, 8}, [](Conditions& c, double v) { c.scenario.prompt_length_factor = v; }, true);
   // An assumption is tried at both ends of its range.
   for (const formats::Assumption& assumption : search.usecase->assume) {
-    if (search.conditions.assume.contains(assumption.name)) continue;
+    if (search.conditions.assume.contains(assumption.name) || !UsesAssumption(assumption.name)) continue;
     const double middle = (assumption.range.low + assumption.range.high) / 2;
     for (const double end : {assumption.range.low, assumption.range.high}) {
       knobs.push_back({.name = "assume." + assumption.name, .today = middle, .trials = {end},
@@ -121,6 +121,7 @@ Objectives ObjectivesOf(const formats::UseCase& usecase) {
   const formats::Objective& o = usecase.objective;
   return {.ttft_ms_p95 = o.ttft_ms_p95,
           .tpot_ms_p95 = o.tpot_ms_p95,
+          .e2e_ms_p95 = o.e2e_ms_p95,
           .budget_usd_per_month = o.budget_usd_per_month,
           .quality_loss_max_points = o.quality_loss_max_points,
           .deadline_hours = o.deadline_hours,
@@ -130,9 +131,11 @@ Objectives ObjectivesOf(const formats::UseCase& usecase) {
 Economics EconomicsOf(const formats::UseCase& usecase, const Conditions& conditions, double requests_per_second) {
   return {.requests_per_second = requests_per_second,
           .spare_share = usecase.platform.spare_share,
-          .usd_per_accelerator_hour = usecase.platform.usd_per_device_hour.value_or(0) * conditions.scenario.price_factor,
+          .usd_per_accelerator_hour = usecase.platform.usd_per_device_hour
+                                          ? std::optional(*usecase.platform.usd_per_device_hour * conditions.scenario.price_factor)
+                                          : std::nullopt,
           .accelerators_per_replica = static_cast<double>(usecase.platform.parallel.tensor * usecase.platform.parallel.pipeline * usecase.platform.parallel.context),
-          .engineer_usd_per_day = usecase.effort.engineer_usd_per_day.value_or(0),
+          .engineer_usd_per_day = usecase.effort.engineer_usd_per_day,
           .horizon_months = usecase.effort.horizon_months.value_or(12)};
 }
 
@@ -143,6 +146,7 @@ CandidateFacts FactsOf(const formats::UseCase& usecase, const CandidatePlan& pla
   facts.changes_outputs = !plan.candidate->is_baseline;
   facts.ttft_ms_p95 = serving.ttft_ms_p95;
   facts.tpot_ms_p95 = serving.tpot_ms_p95;
+  facts.e2e_ms_p95 = serving.e2e_ms_p95;
   facts.max_rate_per_replica = serving.max_rate;
   facts.batch_hours = Quantity::Refused("h", "the traffic is not a batch");
   if (plan.candidate->is_baseline) facts.quality_loss_points = Quantity::Exact(0, "points", "the baseline itself");

@@ -34,6 +34,10 @@ double At(const formats::Interval& range, Corner corner) {
   return range.low > 0 ? std::sqrt(range.low * range.high) : (range.low + range.high) / 2;
 }
 
+constexpr std::string_view kUsedAssumptions[] = {
+    "host_us_per_step",         "sampling_us_per_step", "layer_overhead_us",   "norms_us_per_layer",   "rope_us_per_layer",   "activation_us_per_layer",
+    "sampling_us_per_sequence", "host_us_per_request",  "memory_overhead_gib", "kernel_time_factor",   "communication_factor", "cache_fragmentation_share"};
+
 // A range by name: an override, the use case's, or nothing.
 const formats::Interval* Assumed(const ServingRequest& request, std::string_view name) {
   if (const auto found = request.assume.find(name); found != request.assume.end()) return &found->second;
@@ -135,7 +139,7 @@ Result<Service> MakeService(const ServingRequest& request, Corner corner) {
 }
 
 struct Latencies {
-  std::vector<double> ttft_ms, tpot_ms;  // ascending
+  std::vector<double> ttft_ms, tpot_ms, e2e_ms;  // ascending
 };
 
 Latencies LatenciesOf(const serving::Outcome& outcome) {
@@ -143,10 +147,12 @@ Latencies LatenciesOf(const serving::Outcome& outcome) {
   for (const serving::RequestTimes& times : outcome.requests) {
     if (!times.served()) continue;
     latencies.ttft_ms.push_back(times.ttft_ms());
+    latencies.e2e_ms.push_back(times.e2e_ms());
     if (times.output_tokens > 1) latencies.tpot_ms.push_back(times.tpot_ms());
   }
   std::sort(latencies.ttft_ms.begin(), latencies.ttft_ms.end());
   std::sort(latencies.tpot_ms.begin(), latencies.tpot_ms.end());
+  std::sort(latencies.e2e_ms.begin(), latencies.e2e_ms.end());
   return latencies;
 }
 
@@ -159,6 +165,7 @@ bool Holds(const ServingRequest& request, Service& service, double rate, size_t 
   const Latencies latencies = LatenciesOf(*outcome);
   const formats::Objective& objective = request.usecase->objective;
   if (Percentile(latencies.ttft_ms, 0.95) > objective.ttft_ms_p95.value_or(kDefaultTtftLimitMs)) return false;
+  if (objective.e2e_ms_p95 && Percentile(latencies.e2e_ms, 0.95) > *objective.e2e_ms_p95) return false;
   return !objective.tpot_ms_p95 || Percentile(latencies.tpot_ms, 0.95) <= *objective.tpot_ms_p95;
 }
 
@@ -189,7 +196,7 @@ void Weaken(const platform::StepTimer& timer, Quantity* quantity) {
 
 void Refuse(ServingFacts& facts, const std::string& reason) {
   facts.max_rate = Quantity::Refused("1/s", reason);
-  for (Quantity* q : {&facts.ttft_ms_p50, &facts.ttft_ms_p95, &facts.ttft_ms_p99, &facts.tpot_ms_p50, &facts.tpot_ms_p95, &facts.tpot_ms_p99, &facts.decode_step_ms}) {
+  for (Quantity* q : {&facts.ttft_ms_p50, &facts.ttft_ms_p95, &facts.ttft_ms_p99, &facts.tpot_ms_p50, &facts.tpot_ms_p95, &facts.tpot_ms_p99, &facts.e2e_ms_p95, &facts.decode_step_ms}) {
     *q = Quantity::Refused("ms", reason);
   }
   facts.kv_peak_bytes = Quantity::Refused("B", reason);
@@ -239,6 +246,8 @@ std::vector<ServingFacts::Load> SampleLoad(const std::vector<serving::Request>& 
 }
 
 }  // namespace
+
+bool UsesAssumption(std::string_view name) { return std::find(std::begin(kUsedAssumptions), std::end(kUsedAssumptions), name) != std::end(kUsedAssumptions); }
 
 ServingFacts EvaluateServing(const ServingRequest& request) {
   ServingFacts facts;
@@ -313,6 +322,7 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
   const auto tpot = [](const Latencies& l) -> const std::vector<double>& { return l.tpot_ms; };
   facts.ttft_ms_p50 = percentile(ttft, 0.50), facts.ttft_ms_p95 = percentile(ttft, 0.95), facts.ttft_ms_p99 = percentile(ttft, 0.99);
   facts.tpot_ms_p50 = percentile(tpot, 0.50), facts.tpot_ms_p95 = percentile(tpot, 0.95), facts.tpot_ms_p99 = percentile(tpot, 0.99);
+  facts.e2e_ms_p95 = percentile([](const Latencies& l) -> const std::vector<double>& { return l.e2e_ms; }, 0.95);
   facts.kv_peak_bytes = FromCorners(kv_peak, "B", at_rate);
   facts.preemptions = FromCorners(preemptions, "preemptions", at_rate);
   facts.batch_mean = FromCorners(batch, "sequences", at_rate);

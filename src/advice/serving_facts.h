@@ -23,10 +23,14 @@ struct ServingRequest {
   double planned_rate = 0;  // a replica's rate is chosen so that this, with spare, is carried; 0: the traffic's own
 };
 
+// Whether an assumption of that name changes anything here; the others are named in the audit's notes instead of being ignored in silence.
+bool UsesAssumption(std::string_view name);
+
 struct ServingFacts {
   Quantity max_rate;  // of one replica, within the objectives; all below refused with the same reason where no time is known
   Quantity ttft_ms_p50, ttft_ms_p95, ttft_ms_p99;
   Quantity tpot_ms_p50, tpot_ms_p95, tpot_ms_p99;
+  Quantity e2e_ms_p95;
   Quantity kv_peak_bytes;
   Quantity preemptions;        // in the simulated window
   Quantity batch_mean;         // sequences decoded together

@@ -73,7 +73,7 @@ Result<Traffic> MakeTraffic(const formats::UseCase& usecase, const Scenario& sce
 TrafficShape ShapeOf(const Traffic& traffic) {
   std::vector<double> prompts, outputs, contexts, decode;
   double decode_sum = 0, decode_weight = 0;
-  // Each request's decode contexts are spread evenly; a fixed number of points per 64 answered tokens weighs it by its length.
+  // Each request's decode contexts are spread evenly; one point for so many answered tokens weighs it by its length.
   constexpr int kTokensPerPoint = 16;
   for (const serving::Request& request : traffic.unit_rate) {
     const double prompt = request.prompt_tokens, output = request.output_tokens;

@@ -12,6 +12,7 @@
 #include "report/evidence_card.h"
 #include "report/html.h"
 #include "report/terminal.h"
+#include "study/runner.h"
 
 namespace assay::cli {
 namespace {
@@ -28,12 +29,21 @@ struct AuditArguments {
   double measure_seconds = 20;
 };
 
+// A path as a shell takes it back.
+std::string Quoted(const std::string& path) {
+  if (path.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+=:@%") == std::string::npos) return path;
+  std::string out = "'";
+  for (const char c : path) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
 // The command that repeats this audit, without what only concerns where its answers go.
 std::string CommandLine(const AuditArguments& arguments, const Common& common) {
-  std::string command = "assay audit " + arguments.usecase;
-  if (!arguments.trace.empty()) command += " --trace " + arguments.trace;
+  std::string command = "assay audit " + Quoted(arguments.usecase);
+  if (!arguments.trace.empty()) command += " --trace " + Quoted(arguments.trace);
   for (const std::string& setting : arguments.settings) command += " --set " + setting;
   if (arguments.no_measure) command += " --no-measure";
+  else if (arguments.measure_seconds != AuditArguments{}.measure_seconds) command += fmt::format(" --measure-seconds {:g}", arguments.measure_seconds);
   return command + fmt::format(" --seed {}", common.seed);
 }
 
@@ -77,7 +87,7 @@ int Run(const AuditArguments& arguments, const Common& common) {
   if (!outcome.ok()) return Fail(outcome.error());
   if (outcome->stopped) {
     std::fprintf(stderr, "assay: %s\n", outcome->stop_message.c_str());
-    return kUnfitEnvironment;
+    return kStoppedExitCode;
   }
   const AuditResult& audit = outcome->audit;
   if (common.json) fmt::print("{}\n", AuditJson(audit, true));
