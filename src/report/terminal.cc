@@ -61,7 +61,8 @@ std::string Wrap(std::string_view text, std::string_view first, std::string_view
 
 std::string Cell(const AuditResult& audit, std::string_view scope, std::string_view metric) {
   const Measurement* row = audit.Find(scope, metric);
-  return row == nullptr ? "-" : FormatQuantity(row->quantity);
+  if (row == nullptr) return "-";
+  return FormatQuantity(row->quantity) + (row->quantity.basis == Basis::kBounded ? "*" : "");
 }
 
 std::string PercentRange(const Quantity& q) {
@@ -108,7 +109,9 @@ std::string CandidateTable(const AuditResult& audit) {
     cells.push_back(standing);
     table.Add(std::move(cells));
   }
-  return table.Text("");
+  std::string text = table.Text("");
+  if (text.find('*') != std::string::npos) text += "   * a bound, not a time: no measured rows hold a kernel of this step; it can rule a candidate out, never in\n";
+  return text;
 }
 
 std::string ClaimLine(const AuditResult& audit) {
