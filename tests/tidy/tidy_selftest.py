@@ -200,6 +200,12 @@ class Planted(unittest.TestCase):
         self.assertEqual(list(generated.drift(self.root, self.program("## assay x\nOPTIONS:\n --json  one object"), [entry])), [])
         self.assertEqual(len(list(generated.drift(self.root, self.program("## assay x\n --quiet"), [entry]))), 1)
 
+    def test_an_audit_may_say_other_figures_but_not_lose_a_part(self):
+        entry = generated.Generated("a.md", ["x"], compare="heads")
+        self.plant({"a.md": "Keep A: it holds 5\nTraffic  3\n"})
+        self.assertEqual(list(generated.drift(self.root, self.program("Keep A: it holds 7 of 9\nTraffic  4"), [entry])), [])
+        self.assertEqual(len(list(generated.drift(self.root, self.program("Switch to B: it holds 7\nTraffic  4"), [entry]))), 1)
+
     def test_writing_a_block_leaves_the_rest_alone(self):
         entry = generated.Generated("a.md", ["x"], block="out")
         self.plant({"a.md": "top\n<!-- generated: out -->\nold\n<!-- end -->\nbottom\n"})
