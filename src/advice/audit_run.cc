@@ -83,6 +83,7 @@ void AddDecisionRows(const AuditSetting& setting, const std::vector<CandidateFac
     const Assessment& assessment = advice.assessments[i];
     const auto add = [&](const char* metric, const Quantity& quantity) {
       rows.push_back(AuditRow(setting, assessment.letter, metric, "advice", quantity));
+      if (!facts[i].mixed_mark.empty()) rows.back().flags = "mixed";
     };
     add("replica_count", assessment.replicas);
     if (!setting.usecase.platform.is_this_cpu) add("slo_headroom", Headroom(facts[i], ObjectivesOf(setting.usecase)));
@@ -233,7 +234,7 @@ Result<AuditOutcome> RunAudit(Store& store, const AuditRequest& request) {
                                                          : MakeCrossover(setting, audit.rows);
   audit.probes = MakeProbes(setting, audit.rows);
   for (std::string& note : NotesOf(setting)) audit.notes.push_back(std::move(note));
-  audit.title = setting.usecase.name;
+  audit.title = formats::Printable(setting.usecase.name);
   audit.run_id = study.run_id;
   audit.usecase_path = request.usecase_path;
   audit.command = request.command;

@@ -201,10 +201,15 @@ void Argue(Advice& advice, const std::vector<CandidateFacts>& candidates, const 
     const std::string breaks = FactsOf(candidates, advice.letter).breaks.empty()
                                    ? "no feature is known to break, which is not proof that none does"
                                    : "it has broken before: " + FactsOf(candidates, advice.letter).breaks[0];
-    advice.counter_argument = fmt::format("At the pessimistic end {} pays back {:.0f} USD over {:.4g} months; {}.", winner.letter,
-                                          winner.net_usd_over_horizon.low, economics.horizon_months, breaks);
+    const std::string money = winner.net_usd_over_horizon.refused()
+                                  ? fmt::format("what {} saves is not known", winner.letter)
+                                  : fmt::format("at the pessimistic end {} pays back {:.0f} USD over {:.4g} months", winner.letter,
+                                                winner.net_usd_over_horizon.low, economics.horizon_months);
+    advice.counter_argument = fmt::format("{}; {}.", money, breaks);
   } else if (rival == nullptr) {
-    advice.counter_argument = "No candidate's gain could be computed, so none is known to be worse either.";
+    const bool all_miss = std::all_of(advice.assessments.begin(), advice.assessments.end(),
+                                      [&](const Assessment& a) { return a.letter == advice.letter || a.standing == Standing::kInfeasible; });
+    advice.counter_argument = all_miss ? "Every other candidate misses an objective." : "No candidate's gain could be computed, so none is known to be worse either.";
   } else {
     advice.counter_argument = "No candidate gains anything even at its optimistic end; only other traffic or other prices would change that.";
   }
@@ -243,6 +248,11 @@ Advice Decide(const std::vector<CandidateFacts>& candidates, const Objectives& o
     const auto same = std::find_if(unknown.begin(), unknown.end(), [&](const auto& entry) { return entry.first == assessment.reason; });
     if (same == unknown.end()) unknown.emplace_back(assessment.reason, assessment.letter);
     else same->second += ", " + assessment.letter;
+  }
+  for (size_t i = 1; i < candidates.size(); ++i) {
+    if (best != nullptr && best->letter == candidates[i].letter && candidates[i].quality_loss_points.refused()) {
+      advice.unknown.push_back(fmt::format("{}: what it does to quality; no objective asks for it and nobody measured it", best->letter));
+    }
   }
   for (const auto& [reason, letters] : unknown) advice.unknown.push_back(fmt::format("{}: {}", letters, reason));
 

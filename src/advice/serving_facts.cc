@@ -17,6 +17,8 @@ namespace {
 enum Corner : size_t { kOptimistic = 0, kLikely = 1, kPessimistic = 2 };
 constexpr std::array kCorners = {kOptimistic, kLikely, kPessimistic};
 
+constexpr double kIdleRate = 1e-3;              // requests/s: every request finds the service empty
+constexpr size_t kFewestRequests = 100;         // a p95 of fewer is a guess, and a rate limit found with them is the length of the trace
 constexpr double kDefaultTtftLimitMs = 10'000;  // without a TTFT objective a queue that keeps a person waiting longer counts as overload
 // How thoroughly the rate limit is searched: requests replayed a trial, and the bracket at which bisection ends.
 struct SearchEffort {
@@ -171,7 +173,6 @@ bool Holds(const ServingRequest& request, Service& service, double rate, size_t 
 
 // The largest rate that holds, by doubling and halving; 0 if not even an idle service does.
 double MaxRate(const ServingRequest& request, Service& service, SearchEffort effort) {
-  constexpr double kIdleRate = 1e-3;
   const auto holds = [&](double rate) { return Holds(request, service, rate, effort.requests); };
   if (!holds(kIdleRate)) return 0;
   double low = kIdleRate, high = 1;
@@ -260,6 +261,10 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
     }
     services.push_back(std::move(service).value());
   }
+  if (request.traffic->unit_rate.size() < kFewestRequests) {
+    Refuse(facts, fmt::format("{} requests are too few for a 95th percentile; give at least {}", request.traffic->unit_rate.size(), kFewestRequests));
+    return facts;
+  }
   const std::string profile = ProfileNameOf(*request.plan, *request.usecase);
   facts.rate_origin = fmt::format("kernel times of {}; {}; {}", profile, request.traffic->origin,
                                   "interval: optimistic and pessimistic corner of kernel errors and assumed parts");
@@ -271,9 +276,11 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
   // Sized for the pessimistic corner: whoever runs the service must hold the objective there too. If even an idle replica misses it,
   // the likely corner, and the misses show.
   const double planned = (request.planned_rate > 0 ? request.planned_rate : request.traffic->requests_per_second) * (1 + request.usecase->platform.spare_share);
-  const double sizing = facts.max_rate.low > 0 ? facts.max_rate.low : facts.max_rate.value;
+  const double sizing = facts.max_rate.low > 0 ? facts.max_rate.low : facts.max_rate.value > 0 ? facts.max_rate.value : facts.max_rate.high;
   facts.replicas = sizing > 0 ? std::max(1.0, std::ceil(planned / sizing)) : 1;
-  const double replica_rate = std::max(planned / (1 + request.usecase->platform.spare_share) / facts.replicas, 1e-3);
+  // A replica that holds the objective at no rate is judged idle: its own latency misses, not a queue that more replicas would drain.
+  const double shared_rate = planned / (1 + request.usecase->platform.spare_share) / facts.replicas;
+  const double replica_rate = sizing > 0 ? std::max(shared_rate, kIdleRate) : kIdleRate;
 
   std::array<Latencies, 3> latencies;
   std::array<double, 3> kv_peak{}, preemptions{}, batch{}, step_ms{};

@@ -97,7 +97,7 @@ int Run(const AuditArguments& arguments, const Common& common) {
   if (!arguments.cards.empty()) {
     if (const Status written = WriteCards(arguments.cards, audit); !written.ok()) return Fail(written.error());
   }
-  if (!common.json) fmt::print("Report     {}   (any number: assay explain SCOPE.METRIC, as the report names it)\n", arguments.report);
+  if (!common.json) fmt::print("Report     {}\nExplain    any number: assay explain SCOPE.METRIC, as the report names it\n", arguments.report);
   const Assessment& baseline = audit.advice.assessments[0];
   return baseline.standing == Standing::kInfeasible ? kDoesNotHold : kFine;
 }

@@ -62,7 +62,8 @@ std::string Wrap(std::string_view text, std::string_view first, std::string_view
 std::string Cell(const AuditResult& audit, std::string_view scope, std::string_view metric) {
   const Measurement* row = audit.Find(scope, metric);
   if (row == nullptr) return "-";
-  return FormatQuantity(row->quantity) + (row->quantity.basis == Basis::kBounded ? "*" : "");
+  const bool mixed = row->flags.find("mixed") != std::string::npos;
+  return FormatQuantity(row->quantity) + (row->quantity.basis == Basis::kBounded ? "*" : "") + (mixed && !row->quantity.refused() ? "~" : "");
 }
 
 std::string PercentRange(const Quantity& q) {
@@ -111,6 +112,7 @@ std::string CandidateTable(const AuditResult& audit) {
   }
   std::string text = table.Text("");
   if (text.find('*') != std::string::npos) text += "   * a bound, not a time: no measured rows hold a kernel of this step; it can rule a candidate out, never in\n";
+  if (text.find('~') != std::string::npos) text += "   ~ mixed: times of another engine or version than the baseline's; they decide nothing\n";
   return text;
 }
 
