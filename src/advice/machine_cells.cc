@@ -38,8 +38,23 @@ std::string ScopeOfCost(const Measurement& row) {
   return scope;
 }
 
-Result<std::vector<Measurement>> MeasureKernels(const AuditSetting& setting) {
+// One shape: a prefill of so many tokens, or a decode behind so many.
+struct KernelShape {
+  Phase phase;
+  int64_t tokens;
+};
+
+// The use case's own shapes, a cell each: a stop loses at most one of them.
+std::vector<KernelShape> KernelShapes(const AuditSetting& setting) {
   const TrafficShape shape = ShapeOf(setting.traffic);
+  const auto tokens = [](double wanted, int64_t longest) { return std::clamp<int64_t>(std::llround(wanted), 64, longest); };
+  std::vector<KernelShape> shapes = {{Phase::kPrefill, tokens(shape.prompt_p50, kLongestPrefill)}, {Phase::kDecode, tokens(shape.decode_context_p50, kLongestDecode)}};
+  const int64_t far = tokens(shape.decode_context_p95, kLongestDecode);
+  if (far != shapes[1].tokens) shapes.push_back({Phase::kDecode, far});
+  return shapes;
+}
+
+Result<std::vector<Measurement>> MeasureKernels(const AuditSetting& setting, KernelShape shape, double seconds) {
   CostOptions options;
   for (const Mechanism* mechanism : MechanismsOf(setting)) {
     ParameterSet parameters = ParameterSet::Defaults(*mechanism);
@@ -52,21 +67,16 @@ Result<std::vector<Measurement>> MeasureKernels(const AuditSetting& setting) {
     options.subjects.push_back({.mechanism = mechanism, .parameters = std::move(parameters)});
   }
   options.shape = setting.plans[0].groups[0].shape;
-  options.prefill_tokens = {std::min<int64_t>(kLongestPrefill, std::max<int64_t>(64, std::llround(shape.prompt_p50)))};
-  options.decode_contexts = {std::min<int64_t>(kLongestDecode, std::max<int64_t>(64, std::llround(shape.decode_context_p50))),
-                             std::min<int64_t>(kLongestDecode, std::max<int64_t>(64, std::llround(shape.decode_context_p95)))};
-  if (options.decode_contexts[0] == options.decode_contexts[1]) options.decode_contexts.pop_back();
-  options.budget_s = setting.measure_seconds;
+  (shape.phase == Phase::kPrefill ? options.prefill_tokens : options.decode_contexts) = {shape.tokens};
+  options.budget_s = seconds;
   options.seed = setting.seed;
   options.run_id = "pending";
   options.command = setting.command;
   options.stop = [] { return StopRequested(); };
   ASSAY_TRY(CostReport report, RunCost(options));
   if (report.stopped) return EnvironmentError("stopped before the kernels were measured");
-  std::string artifact;
-  if (!report.raw_samples_json.empty()) {
-    ASSAY_TRY(artifact, setting.store->PutArtifact(report.raw_samples_json, "application/json"));
-  }
+  // Rows name it by its hash.
+  if (!report.raw_samples_json.empty()) ASSAY_RETURN_IF_ERROR(setting.store->PutArtifact(report.raw_samples_json, "application/json"));
   for (Measurement& row : report.measurements) {
     row.factors.push_back({"scope", ScopeOfCost(row)});
     row.run_id.clear();
@@ -79,8 +89,6 @@ Result<std::vector<Measurement>> MeasureKernels(const AuditSetting& setting) {
   }
   return std::move(report.measurements);
 }
-
-std::string_view OutcomeJsonKey(Severity severity) { return NameOf(severity); }
 
 // Findings are text: they go into one artifact, and a row a kernel says how many there were.
 Result<std::vector<Measurement>> MeasureNumerics(const AuditSetting& setting) {
@@ -101,7 +109,7 @@ Result<std::vector<Measurement>> MeasureNumerics(const AuditSetting& setting) {
     }
     for (const ProbeFinding& finding : kernel.findings) {
       probes.push_back({{"probe", finding.probe}, {"subject", kernel.kernel}, {"outcome", "finding"}, {"title", finding.title},
-                        {"severity", OutcomeJsonKey(finding.severity)}, {"detail", finding.reproducer}});
+                        {"severity", NameOf(finding.severity)}, {"detail", finding.reproducer}});
     }
   }
   for (const ErrorGrowth& curve : report.growth) {
@@ -127,10 +135,17 @@ Result<std::vector<Measurement>> MeasureNumerics(const AuditSetting& setting) {
 }  // namespace
 
 std::vector<StudyCell> MachineCells(const AuditSetting& setting) {
-  return {{.key = setting.identity + "/kernels", .label = "kernels on this machine", .estimated_seconds = setting.measure_seconds,
-           .measure = [&setting] { return MeasureKernels(setting); }},
-          {.key = setting.identity + "/numerics", .label = "numerics at the edges", .estimated_seconds = 10,
-           .measure = [&setting] { return MeasureNumerics(setting); }}};
+  std::vector<StudyCell> cells;
+  const std::vector<KernelShape> shapes = KernelShapes(setting);
+  for (const KernelShape shape : shapes) {
+    const double seconds = setting.measure_seconds / static_cast<double>(shapes.size());
+    const std::string where = fmt::format("{} {}", shape.phase == Phase::kPrefill ? "prefill of" : "decode behind", shape.tokens);
+    cells.push_back({.key = fmt::format("{}/kernels/{}", setting.identity, where), .label = fmt::format("kernels on this machine, {} tokens", where),
+                     .estimated_seconds = seconds, .measure = [&setting, shape, seconds] { return MeasureKernels(setting, shape, seconds); }});
+  }
+  cells.push_back({.key = setting.identity + "/numerics", .label = "numerics at the edges", .estimated_seconds = 10,
+                   .measure = [&setting] { return MeasureNumerics(setting); }});
+  return cells;
 }
 
 }  // namespace assay

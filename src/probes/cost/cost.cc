@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -163,11 +164,21 @@ class Probe {
     }
   }
 
+  static void PoisonOutputs(const Problem& problem) {
+    for (const Role role : {Role::kO, Role::kLse, Role::kStateOut}) {
+      const TensorView* out = problem.Find(role);
+      if (out == nullptr || !out->is_contiguous()) continue;
+      for (int64_t i = 0; i < out->count(); ++i) StoreElement(out->data, out->dtype, static_cast<size_t>(i), std::numeric_limits<double>::quiet_NaN());
+    }
+  }
+
   // Calls that are so slow that the budget allows too few rounds are refused before they eat the others' time.
   void DropSlowCalls(Group* group, double budget_s) {
     std::vector<Call> kept;
     const double share_s = budget_s / static_cast<double>(std::max<size_t>(1, group->calls.size()));
     for (Call& call : group->calls) {
+      // Kernels of a subject share a problem: without this, one that writes nothing would be judged by what the one before it wrote.
+      PoisonOutputs(call.problem->problem);
       const double before = Elapsed();
       call.plan->Run();
       const double seconds = Elapsed() - before;
