@@ -333,6 +333,21 @@ std::vector<std::string> TomlReader::Strings(std::string_view key) {
   return out;
 }
 
+std::vector<double> TomlReader::Numbers(std::string_view key, TomlBounds bounds) {
+  std::vector<double> out;
+  const TomlNode* node = Typed(key, TomlNode::Kind::kArray, "an array of numbers");
+  if (node == nullptr) return out;
+  for (const TomlNode& item : node->items) {
+    const bool is_number = item.kind == TomlNode::Kind::kInteger || item.kind == TomlNode::Kind::kFloat;
+    if (!is_number || !Within(item.number, bounds)) {
+      Fail(key, fmt::format("must be an array of numbers, each {}", Describe(bounds)));
+      return {};
+    }
+    out.push_back(item.number);
+  }
+  return out;
+}
+
 std::optional<TomlReader> TomlReader::Table(std::string_view key) {
   const TomlNode* node =
       Typed(key, TomlNode::Kind::kTable, fmt::format("a table: [{}{}{}]", name_, name_.empty() ? "" : ".", key));

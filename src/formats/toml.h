@@ -88,6 +88,7 @@ class TomlReader {
   // One of the names; the index into `names`.
   std::optional<size_t> Choice(std::string_view key, std::span<const std::string_view> names);
   std::vector<std::string> Strings(std::string_view key);
+  std::vector<double> Numbers(std::string_view key, TomlBounds bounds);
   std::optional<TomlReader> Table(std::string_view key);
   std::vector<TomlReader> Tables(std::string_view key);  // [[key]]
   const TomlNode* Take(std::string_view key);            // the raw node, for what the getters above do not cover

@@ -3,12 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include "formats/text.h"
+#include "formats/toml.h"
 
 namespace assay::platform {
 namespace {
@@ -18,6 +17,14 @@ constexpr double kLogStep = 0.0025;
 constexpr int kLevels = 4096;
 constexpr size_t kMaxCells = 200'000;
 constexpr size_t kMaxProfileBytes = 8 * formats::kMegabyte;
+
+using formats::TomlBounds;
+using formats::TomlNode;
+using formats::TomlReader;
+
+constexpr TomlBounds kCount{.low = 0, .high = 1e9};
+constexpr TomlBounds kNotNegative{.low = 0};
+constexpr TomlBounds kPositive{.low = 1e-9, .high = 1e9};
 
 std::string Pack(const std::vector<double>& factors) {
   std::string text;
@@ -30,169 +37,131 @@ std::string Pack(const std::vector<double>& factors) {
   return text;
 }
 
-Result<std::vector<double>> Unpack(std::string_view text, size_t cells, std::string_view where) {
+// The factors of a grid of `cells`, or nothing after noting what is wrong.
+std::vector<double> Unpack(TomlReader& grid, size_t cells) {
+  const std::string text = grid.String("factors").value_or("");
   if (text.size() != 2 * cells) {
-    return BadInput(fmt::format("{}: factors hold {} values; the knots make {}", where, text.size() / 2, cells));
+    grid.Fail("factors", fmt::format("holds {} values; the knots make {}", text.size() / 2, cells));
+    return {};
   }
   std::vector<double> factors(cells);
   for (size_t i = 0; i < cells; ++i) {
     const size_t high = kDigits.find(text[2 * i]);
     const size_t low = kDigits.find(text[2 * i + 1]);
     if (high == std::string_view::npos || low == std::string_view::npos) {
-      return BadInput(fmt::format("{}: factors hold a character outside A-Z a-z 0-9 + -", where));
+      grid.Fail("factors", "holds a character outside A-Z a-z 0-9 + -");
+      return {};
     }
     factors[i] = std::exp((static_cast<double>(high * 64 + low) - kLevels / 2) * kLogStep);
   }
   return factors;
 }
 
-// Reads typed members of a TOML table and remembers the first thing that was wrong.
-class Reader {
- public:
-  Reader(const toml::table& table, std::string where) : table_(table), where_(std::move(where)) {}
+// A member that must be there: notes its absence with an example of what to write.
+double Required(TomlReader& reader, std::string_view key, TomlBounds bounds = {}) {
+  reader.Require(key, fmt::format("{} = 1", key));
+  return reader.Number(key, bounds).value_or(0);
+}
+std::string RequiredText(TomlReader& reader, std::string_view key) {
+  reader.Require(key, fmt::format("{} = \"...\"", key));
+  return reader.String(key).value_or("");
+}
 
-  std::string Text(std::string_view key) {
-    if (auto value = table_[key].value<std::string>()) return *value;
-    Complain(key, "a string");
-    return {};
-  }
-  double Number(std::string_view key) {
-    if (auto value = table_[key].value<double>(); value && std::isfinite(*value)) return *value;
-    Complain(key, "a finite number");
-    return 0;
-  }
-  std::vector<double> Numbers(std::string_view key) {
-    std::vector<double> values;
-    const toml::array* array = table_[key].as_array();
-    if (array == nullptr) {
-      Complain(key, "an array of numbers");
-      return values;
-    }
-    for (const auto& node : *array) {
-      const auto value = node.value<double>();
-      if (!value || !std::isfinite(*value)) {
-        Complain(key, "an array of finite numbers");
-        return {};
-      }
-      values.push_back(*value);
-    }
-    return values;
-  }
-  const toml::array* Tables(std::string_view key) {
-    const toml::array* array = table_[key].as_array();
-    if (array == nullptr || !array->is_homogeneous<toml::table>()) Complain(key, "an array of tables");
-    return array;
-  }
-  void Complain(std::string_view key, std::string_view wanted) {
-    if (error_.empty()) error_ = fmt::format("{}: '{}' must be {}", where_, key, wanted);
-  }
-  [[nodiscard]] Status status() const { return error_.empty() ? Ok() : Status(BadInput(error_)); }
-  [[nodiscard]] const std::string& where() const { return where_; }
-
- private:
-  const toml::table& table_;
-  std::string where_;
-  std::string error_;
-};
-
-Result<std::vector<Range>> ParseRanges(const toml::node_view<const toml::node>& node, const std::string& where) {
+std::vector<Range> ParseRanges(TomlReader& parent, std::string_view key) {
   std::vector<Range> ranges;
-  const toml::table* table = node.as_table();
-  if (table == nullptr) return BadInput(fmt::format("{}: must be a table of feature = [low, high]", where));
-  for (const auto& [key, value] : *table) {
-    const auto feature = FeatureFromName(key.str());
-    const toml::array* pair = value.as_array();
-    if (!feature || pair == nullptr || pair->size() != 2 || !(*pair)[0].value<double>() || !(*pair)[1].value<double>()) {
-      return BadInput(fmt::format("{}: '{}' must be a known feature with [low, high] in log2", where, formats::Printable(key.str())));
+  parent.Require(key, fmt::format("{} = {{ batch = [0, 8] }}", key));
+  auto table = parent.Table(key);
+  if (!table) return ranges;
+  for (const TomlNode& member : table->table().items) {
+    const auto feature = FeatureFromName(member.key);
+    if (!feature) continue;  // Close() names it
+    if (const auto range = table->Range(member.key, {.unit = "log2 of the feature"})) {
+      ranges.push_back({.feature = *feature, .low = range->low, .high = range->high});
     }
-    ranges.push_back({.feature = *feature, .low = *(*pair)[0].value<double>(), .high = *(*pair)[1].value<double>()});
   }
+  table->Close();
   return ranges;
 }
 
-Result<Grid> ParseGrid(const toml::table& table, const std::string& where) {
+Grid ParseGrid(TomlReader& reader) {
   Grid grid;
-  Reader reader(table, where);
-  const toml::array* axes = reader.Tables("axes");
-  ASSAY_RETURN_IF_ERROR(reader.status());
-  for (const auto& node : *axes) {
-    Reader axis_reader(*node.as_table(), where + ".axes");
-    const auto feature = FeatureFromName(axis_reader.Text("feature"));
-    if (!feature) axis_reader.Complain("feature", "a known feature");
-    Axis axis{.feature = feature.value_or(Feature::kBatch), .knots = axis_reader.Numbers("knots")};
-    ASSAY_RETURN_IF_ERROR(axis_reader.status());
+  for (TomlReader& axis_reader : reader.Tables("axes")) {
+    const auto feature = FeatureFromName(RequiredText(axis_reader, "feature"));
+    if (!feature) axis_reader.Fail("feature", "is no known feature of a kernel query");
+    Axis axis{.feature = feature.value_or(Feature::kBatch), .knots = axis_reader.Numbers("knots", {})};
     if (axis.knots.empty() || axis.knots.size() > 64 || !std::is_sorted(axis.knots.begin(), axis.knots.end()) ||
         std::adjacent_find(axis.knots.begin(), axis.knots.end()) != axis.knots.end()) {
-      return BadInput(fmt::format("{}: knots must be 1 to 64 rising numbers", where));
+      axis_reader.Fail("knots", "must be 1 to 64 rising numbers");
+      axis.knots = {0};
     }
+    axis_reader.Close();
     grid.axes.push_back(std::move(axis));
+    if (grid.axes.size() > kMaxAxes) break;
   }
-  if (grid.axes.empty() || grid.axes.size() > kMaxAxes) return BadInput(fmt::format("{}: a grid has 1 to {} axes", where, kMaxAxes));
-  if (grid.cells() > kMaxCells) return BadInput(fmt::format("{}: more than {} cells", where, kMaxCells));
-  ASSAY_TRY(grid.factors, Unpack(reader.Text("factors"), grid.cells(), where));
+  if (grid.axes.empty() || grid.axes.size() > kMaxAxes) {
+    reader.Fail("axes", fmt::format("must be 1 to {} tables", kMaxAxes));
+  } else if (grid.cells() > kMaxCells) {
+    reader.Fail("axes", fmt::format("make more than {} cells", kMaxCells));
+  } else {
+    grid.factors = Unpack(reader, grid.cells());
+  }
+  reader.Close();
   return grid;
 }
 
-ErrorSummary ParseSummary(const toml::table* table, Reader& parent, std::string_view key) {
-  if (table == nullptr) {
-    parent.Complain(key, "a table");
-    return {};
-  }
-  Reader reader(*table, parent.where());
-  ErrorSummary summary{.rows = static_cast<int>(reader.Number("rows")), .p50 = reader.Number("p50"), .p90 = reader.Number("p90"),
-                       .p99 = reader.Number("p99"), .coverage = reader.Number("coverage"), .median_width = reader.Number("median_width")};
-  if (!reader.status().ok()) parent.Complain(key, "a table of rows, p50, p90, p99, coverage, median_width");
+ErrorSummary ParseSummary(TomlReader& parent, std::string_view key) {
+  parent.Require(key, fmt::format("{} = {{ rows = 100, p50 = 0.02, p90 = 0.05, p99 = 0.1, coverage = 0.9, median_width = 0.1 }}", key));
+  auto reader = parent.Table(key);
+  if (!reader) return {};
+  ErrorSummary summary{.rows = static_cast<int>(Required(*reader, "rows", kCount)), .p50 = Required(*reader, "p50", kNotNegative),
+                       .p90 = Required(*reader, "p90", kNotNegative), .p99 = Required(*reader, "p99", kNotNegative),
+                       .coverage = Required(*reader, "coverage", {.low = 0, .high = 1}), .median_width = Required(*reader, "median_width", kNotNegative)};
+  reader->Close();
   return summary;
 }
 
-Result<Section> ParseSection(const toml::table& table, const std::string& where) {
-  Reader reader(table, where);
+Regime ParseRegime(TomlReader& reader) {
+  Regime regime{.box = ParseRanges(reader, "where"), .low = 1, .high = 1, .error_p50 = Required(reader, "p50", kNotNegative),
+                .error_p90 = Required(reader, "p90", kNotNegative), .rows = static_cast<int>(Required(reader, "rows", kCount))};
+  reader.Require("interval", "interval = [0.95, 1.05]");
+  if (const auto interval = reader.Range("interval", kPositive)) {
+    regime.low = interval->low;
+    regime.high = interval->high;
+  }
+  reader.Close();
+  return regime;
+}
+
+Section ParseSection(TomlReader& reader) {
   Section section;
-  const auto family = FamilyFromName(reader.Text("family"));
-  const auto compute = DTypeFromName(reader.Text("compute"));
-  const auto cache = DTypeFromName(reader.Text("cache"));
-  if (!family) reader.Complain("family", "a known kernel family");
-  if (!compute) reader.Complain("compute", "a dtype");
-  if (!cache) reader.Complain("cache", "a dtype");
+  const auto family = FamilyFromName(RequiredText(reader, "family"));
+  const auto compute = DTypeFromName(RequiredText(reader, "compute"));
+  const auto cache = DTypeFromName(RequiredText(reader, "cache"));
+  if (!family) reader.Fail("family", "is no known kernel family");
+  if (!compute) reader.Fail("compute", "is no dtype");
+  if (!cache) reader.Fail("cache", "is no dtype");
   section.family = family.value_or(Family::kGemm);
   section.compute = compute.value_or(DType::kBf16);
   section.cache = cache.value_or(DType::kBf16);
-  section.window = static_cast<int32_t>(reader.Number("window"));
-  section.head_dim = static_cast<int32_t>(reader.Number("head_dim"));
-  section.variant = reader.Text("variant");
-  section.table = reader.Text("table");
-  section.rows = static_cast<int>(reader.Number("rows"));
-  section.launch_ms = reader.Number("launch_ms");
-  section.efficiency = reader.Number("efficiency");
-  if (section.efficiency <= 0) reader.Complain("efficiency", "a positive number");
-  section.largest_roofline_ms = reader.Number("largest_roofline_ms");
-  const std::vector<double> roofline = reader.Numbers("roofline_interval");
-  if (roofline.size() != 2) reader.Complain("roofline_interval", "two numbers");
-  const toml::array* grids = reader.Tables("grids");
-  const toml::array* regimes = reader.Tables("regimes");
-  section.held_out = ParseSummary(table["held_out"].as_table(), reader, "held_out");
-  section.held_out_roofline = ParseSummary(table["held_out_roofline"].as_table(), reader, "held_out_roofline");
-  ASSAY_RETURN_IF_ERROR(reader.status());
-  section.roofline_low = roofline[0];
-  section.roofline_high = roofline[1];
-  ASSAY_TRY(section.coverage, ParseRanges(table["coverage"], where + ".coverage"));
-  for (const auto& node : *grids) {
-    ASSAY_TRY(Grid grid, ParseGrid(*node.as_table(), where + ".grids"));
-    section.grids.push_back(std::move(grid));
+  section.window = static_cast<int32_t>(Required(reader, "window", kCount));
+  section.head_dim = static_cast<int32_t>(Required(reader, "head_dim", kCount));
+  section.variant = RequiredText(reader, "variant");
+  section.table = RequiredText(reader, "table");
+  section.rows = static_cast<int>(Required(reader, "rows", kCount));
+  section.launch_ms = Required(reader, "launch_ms", kNotNegative);
+  section.efficiency = Required(reader, "efficiency", kPositive);
+  section.largest_roofline_ms = Required(reader, "largest_roofline_ms", kNotNegative);
+  reader.Require("roofline_interval", "roofline_interval = [0.8, 1.3]");
+  if (const auto roofline = reader.Range("roofline_interval", kPositive)) {
+    section.roofline_low = roofline->low;
+    section.roofline_high = roofline->high;
   }
-  for (const auto& node : *regimes) {
-    const toml::table& inner = *node.as_table();
-    Reader regime_reader(inner, where + ".regimes");
-    const std::vector<double> interval = regime_reader.Numbers("interval");
-    if (interval.size() != 2) regime_reader.Complain("interval", "two numbers");
-    Regime regime{.box = {}, .low = 1, .high = 1, .error_p50 = regime_reader.Number("p50"), .error_p90 = regime_reader.Number("p90"),
-                  .rows = static_cast<int>(regime_reader.Number("rows"))};
-    ASSAY_RETURN_IF_ERROR(regime_reader.status());
-    regime.low = interval[0];
-    regime.high = interval[1];
-    ASSAY_TRY(regime.box, ParseRanges(inner["where"], where + ".regimes.where"));
-    section.regimes.push_back(std::move(regime));
-  }
+  section.held_out = ParseSummary(reader, "held_out");
+  section.held_out_roofline = ParseSummary(reader, "held_out_roofline");
+  section.coverage = ParseRanges(reader, "coverage");
+  for (TomlReader& grid : reader.Tables("grids")) section.grids.push_back(ParseGrid(grid));
+  for (TomlReader& regime : reader.Tables("regimes")) section.regimes.push_back(ParseRegime(regime));
+  reader.Close();
   return section;
 }
 
@@ -272,27 +241,21 @@ std::string WriteProfile(const Profile& profile) {
 }
 
 Result<Profile> ParseProfile(std::string_view text, std::string_view where) {
-  toml::table root;
-  try {
-    root = toml::parse(text, where);
-  } catch (const toml::parse_error& error) {
-    return BadInput(fmt::format("{}:{}: {}", where, error.source().begin.line, error.description()));
-  }
-  Reader reader(root, std::string(where));
-  if (reader.Number("schema_version") != 1) reader.Complain("schema_version", "1");
+  ASSAY_TRY(const TomlNode root, formats::ParseToml(text, where));
+  formats::TomlErrors errors{std::string(where)};
+  TomlReader reader(root, "", &errors);
+  if (Required(reader, "schema_version") != 1) reader.Fail("schema_version", "must be 1: fit the profile again with this program");
   Profile profile;
-  profile.gpu = reader.Text("gpu");
-  profile.engine = reader.Text("engine");
-  profile.version = reader.Text("version");
-  profile.source = reader.Text("source");
-  profile.licence = reader.Text("licence");
-  profile.date = reader.Text("date");
-  const toml::array* sections = reader.Tables("sections");
-  ASSAY_RETURN_IF_ERROR(reader.status());
-  for (const auto& node : *sections) {
-    ASSAY_TRY(Section section, ParseSection(*node.as_table(), fmt::format("{}: section {}", where, profile.sections.size() + 1)));
-    profile.sections.push_back(std::move(section));
-  }
+  profile.gpu = RequiredText(reader, "gpu");
+  profile.engine = RequiredText(reader, "engine");
+  profile.version = RequiredText(reader, "version");
+  profile.source = RequiredText(reader, "source");
+  profile.licence = RequiredText(reader, "licence");
+  profile.date = RequiredText(reader, "date");
+  reader.Require("sections", "a [[sections]] table for each kernel");
+  for (TomlReader& section : reader.Tables("sections")) profile.sections.push_back(ParseSection(section));
+  reader.Close();
+  ASSAY_RETURN_IF_ERROR(errors.ToStatus());
   return profile;
 }
 
