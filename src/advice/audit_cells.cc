@@ -94,6 +94,7 @@ constexpr ServingField kServingFields[] = {
     {"ttft_ms_p99", &ServingFacts::ttft_ms_p99},      {"tpot_ms_p50", &ServingFacts::tpot_ms_p50}, {"tpot_ms_p95", &ServingFacts::tpot_ms_p95},
     {"tpot_ms_p99", &ServingFacts::tpot_ms_p99},      {"e2e_ms_p95", &ServingFacts::e2e_ms_p95},        {"kv_memory_peak_bytes", &ServingFacts::kv_peak_bytes},
     {"preemption_count", &ServingFacts::preemptions}, {"batch_size_mean", &ServingFacts::batch_mean}, {"step_time_ms", &ServingFacts::decode_step_ms},
+    {"outside_coverage_share", &ServingFacts::outside_share},
 };
 
 Result<std::vector<Measurement>> ServeCandidate(const AuditSetting& setting, const CandidatePlan& plan) {
@@ -103,6 +104,7 @@ Result<std::vector<Measurement>> ServeCandidate(const AuditSetting& setting, con
   for (Measurement& row : rows) {
     row.subject.implementation = plan.candidate->implementation.engine + " " + plan.candidate->implementation.version;
     if (plan.candidate->implementation_is_own) row.flags = "mixed";
+    if (IsExtrapolated(facts.outside_share)) row.flags += row.flags.empty() ? "extrapolated" : ",extrapolated";
     row.cell_key = CellKey(row.subject, row.factors, row.machine);
   }
   if (!facts.max_rate.refused()) {

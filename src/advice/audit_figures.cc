@@ -120,6 +120,14 @@ size_t Nearest(const std::vector<double>& grid, double x) {
   return best;
 }
 
+// Whether the fastest is so whatever lies inside the intervals, of all others and not only of the next. A time from beyond the measured
+// region decides nothing: not as the winner's, and not as a rival's that might be better than extrapolated.
+bool Decided(const std::vector<std::pair<std::string, Quantity>>& times) {
+  return std::all_of(times.begin(), times.end(), [&](const auto& time) {
+    return time.second.basis < Basis::kAssumed && (&time == times.data() || times[0].second.high < time.second.low);
+  });
+}
+
 }  // namespace
 
 std::vector<Figure> MakeFigures(const AuditSetting& setting, const std::vector<Measurement>& rows) {
@@ -159,7 +167,7 @@ CrossoverMap MakeCrossover(const AuditSetting& setting, const std::vector<Measur
       if (!times.empty()) {
         std::sort(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.second.value < b.second.value; });
         cell.winner = times[0].first;
-        cell.decided = times.size() == 1 || times[0].second.high < times[1].second.low;
+        cell.decided = Decided(times);
         cell.margin = times.size() > 1 ? times[1].second.value / times[0].second.value - 1 : 0;
       }
       map.cells.push_back(cell);

@@ -1,5 +1,6 @@
 // The audit as a whole, without what is timed on this machine: three use cases with three winners, flips that do flip, resumption, and what
 // must be refused.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 
 #include "advice/audit_run.h"
 #include "advice/explain.h"
+#include "platform/step_time.h"
 
 namespace assay {
 namespace {
@@ -101,9 +103,14 @@ class AuditTest : public testing::Test {
   Store OpenStore() { return std::move(Store::Open({.path = (directory_ / "store.db").string()})).value(); }
 
   AuditResult Run(const Changes& changes, std::vector<std::string> settings = {}, bool flips = false) {
+    return RunText(Fill(kUseCase, changes), std::move(settings), flips);
+  }
+
+  AuditResult RunText(const std::string& text, std::vector<std::string> settings = {}, bool flips = false) {
     Store store = OpenStore();
     AuditRequest request;
-    request.usecase_path = Write(changes);
+    request.usecase_path = (directory_ / "usecase.toml").string();
+    std::ofstream(request.usecase_path) << text;
     request.settings = std::move(settings);
     request.seed = 7;
     request.effort = AuditRequest::Effort::kNoMeasurements;
@@ -133,8 +140,9 @@ TEST_F(AuditTest, AdvisesTheQuantisedCacheWhereItsCapacityPays) {
 }
 
 TEST_F(AuditTest, AdvisesTheHybridAtLongContexts) {
-  const AuditResult audit = Run({.rate = "20", .prompt = "{ median = 30000, sigma = 0.4, max = 100000 }", .ttft = "20000",
-                                 .fp8_quality = kMeasuredQuality, .hybrid_quality = kMeasuredQuality});
+  // As long as the tables' prompts go: beyond 16,384 tokens nobody's prefill was measured, and then nothing is advised.
+  const AuditResult audit = Run({.rate = "200", .prompt = "{ median = 13000, sigma = 0.2, max = 15000 }", .ttft = "20000",
+                                 .fp8_quality = kMeasuredQuality, .hybrid_quality = kMeasuredQuality + "\nswitch_days = [10, 20]"});
   EXPECT_EQ(audit.advice.verb, Advice::Verb::kSwitch) << audit.advice.sentence;
   EXPECT_EQ(audit.advice.letter, "C");
 }
@@ -143,6 +151,30 @@ TEST_F(AuditTest, TimesOfAnotherEngineAreMarkedAndDecideNothing) {
   const AuditResult audit = Run({.rate = "400"});
   EXPECT_EQ(audit.advice.assessments[3].standing, Standing::kNotDecidable) << audit.advice.assessments[3].reason;
   EXPECT_EQ(audit.Find("D", "max_rate_per_second")->flags, "mixed");
+}
+
+// The third candidate with another stack: the hybrid's, unless said.
+std::string WithStack(std::string text, std::string_view stack) {
+  const std::string hybrid = "stack = \"3*gated_delta_net+1*gqa\"\nlast = \"gqa\"";
+  return text.replace(text.find(hybrid), hybrid.size(), fmt::format("stack = \"{}\"", stack));
+}
+
+TEST_F(AuditTest, KernelsBeyondTheMeasuredRowsWeakenWidenAndDecideNothing) {
+  const AuditResult audit = RunText(WithStack(Fill(kUseCase, {.hybrid_quality = kMeasuredQuality}), "gqa(kv_heads=16)"));
+  const Measurement& inside = *audit.Find("A", "ttft_ms_p95");
+  const Measurement& outside = *audit.Find("C", "tpot_ms_p95");
+  EXPECT_EQ(audit.Find("A", "outside_coverage_share")->quantity.value, 0);
+  EXPECT_GT(audit.Find("C", "outside_coverage_share")->quantity.value, platform::kOutsideShareTolerated);
+  EXPECT_EQ(outside.quantity.basis, Basis::kAssumed);
+  EXPECT_NE(outside.quantity.origin.find("kv_heads 16 (rows: 1 to 8)"), std::string::npos) << outside.quantity.origin;
+  EXPECT_EQ(outside.flags, "extrapolated");
+  EXPECT_EQ(inside.flags, "");
+  EXPECT_EQ(audit.advice.assessments[2].standing, Standing::kUndecided) << audit.advice.assessments[2].reason;
+  ASSERT_TRUE(audit.crossover.refused.empty());
+  // Where its caches fit and attention is more than a twentieth of the step, nothing is decided.
+  const size_t far = 5;  // 16,384 tokens, one sequence
+  EXPECT_EQ(audit.crossover.context_tokens[far], 16384);
+  EXPECT_FALSE(audit.crossover.cells[far].decided);
 }
 
 TEST_F(AuditTest, EveryFlipThatIsNamedFlipsWhenItIsRun) {

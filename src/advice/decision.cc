@@ -146,6 +146,9 @@ Assessment Assess(const CandidateFacts& candidate, const Objectives& objectives,
   } else if (!candidate.mixed_mark.empty()) {
     assessment.standing = Standing::kNotDecidable;
     assessment.reason = "times not comparable: " + candidate.mixed_mark;
+  } else if (service.standing == Standing::kFeasible && !candidate.extrapolated.empty()) {
+    assessment.standing = Standing::kUndecided;
+    assessment.reason = candidate.extrapolated;
   } else {
     assessment.standing = service.standing;
     assessment.reason = service.clause;

@@ -48,6 +48,7 @@ struct CandidateFacts {
   Quantity quality_loss_points;    // against the baseline, measured on the user's model; refused if nobody measured
   Quantity effort_days;            // engineer days to switch
   std::string mixed_mark;          // why its times may not be compared with the baseline's (another engine or version); empty: they may
+  std::string extrapolated;        // why its times let nobody in: which rows they lack; empty: measured rows hold its kernels
   std::vector<std::string> breaks; // features with dated sources
 };
 

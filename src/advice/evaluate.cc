@@ -161,6 +161,7 @@ CandidateFacts FactsOf(const formats::UseCase& usecase, const CandidatePlan& pla
     facts.mixed_mark = fmt::format("{} {} against the baseline's {} {}", plan.candidate->implementation.engine, plan.candidate->implementation.version,
                                    usecase.engine.name, usecase.engine.version);
   }
+  if (IsExtrapolated(serving.outside_share)) facts.extrapolated = serving.outside_share.origin;
   for (const LayerGroup& group : plan.groups) {
     for (const FeatureRisk& risk : group.mechanism->risks) facts.breaks.push_back(fmt::format("{} ({}, {})", risk.what, risk.feature, risk.date));
   }

@@ -106,6 +106,7 @@ struct Service {
   serving::TimedSteps steps;
   serving::KvPool pool;
   serving::Policy policy;
+  double outside_share = 0;  // of busy time, at the highest rate that was found to hold
 };
 
 // The profile and the step model of a request.
@@ -168,7 +169,9 @@ bool Holds(const ServingRequest& request, Service& service, double rate, size_t 
   const formats::Objective& objective = request.usecase->objective;
   if (Percentile(latencies.ttft_ms, 0.95) > objective.ttft_ms_p95.value_or(kDefaultTtftLimitMs)) return false;
   if (objective.e2e_ms_p95 && Percentile(latencies.e2e_ms, 0.95) > *objective.e2e_ms_p95) return false;
-  return !objective.tpot_ms_p95 || Percentile(latencies.tpot_ms, 0.95) <= *objective.tpot_ms_p95;
+  if (objective.tpot_ms_p95 && Percentile(latencies.tpot_ms, 0.95) > *objective.tpot_ms_p95) return false;
+  service.outside_share = platform::OutsideShare(outcome->ledger.busy);
+  return true;
 }
 
 // The largest rate that holds, by doubling and halving; 0 if not even an idle service does.
@@ -189,10 +192,22 @@ Quantity FromCorners(const std::array<double, 3>& values, std::string unit, std:
   return {values[kLikely], low, high, std::move(unit), Basis::kSimulated, std::move(origin)};
 }
 
-void Weaken(const platform::StepTimer& timer, Quantity* quantity) {
+// What the rows lack for a step whose extrapolated share is more than is tolerated; empty if it is not.
+std::string OutsideNote(const platform::StepTimer& timer, double outside_share) {
+  if (outside_share <= platform::kOutsideShareTolerated) return "";
+  std::string note = fmt::format("{:.0f} % of the time is extrapolated beyond the measured rows; these rows would fill it: ", 100 * outside_share);
+  const std::vector<std::string> missing = timer.MissingRows();
+  for (size_t i = 0; i < missing.size(); ++i) note += (i > 0 ? "; " : "") + missing[i];
+  return note;
+}
+
+void Weaken(const platform::StepTimer& timer, const std::string& outside_note, Quantity* quantity) {
   if (quantity->refused()) return;
   quantity->basis = Weaker(quantity->basis, timer.basis());
   for (const std::string& note : timer.notes()) quantity->origin += "; " + note;
+  if (outside_note.empty()) return;
+  quantity->basis = Weaker(quantity->basis, Basis::kAssumed);
+  quantity->origin += "; " + outside_note;
 }
 
 void Refuse(ServingFacts& facts, const std::string& reason) {
@@ -203,7 +218,7 @@ void Refuse(ServingFacts& facts, const std::string& reason) {
   facts.kv_peak_bytes = Quantity::Refused("B", reason);
   facts.preemptions = Quantity::Refused("preemptions", reason);
   facts.batch_mean = Quantity::Refused("sequences", reason);
-  facts.attention_share_decode = facts.attention_share_prefill = Quantity::Refused("fraction", reason);
+  facts.attention_share_decode = facts.attention_share_prefill = facts.outside_share = Quantity::Refused("fraction", reason);
 }
 
 // Attention's share of a step with the interval that both ends of both parts allow.
@@ -250,6 +265,8 @@ std::vector<ServingFacts::Load> SampleLoad(const std::vector<serving::Request>& 
 
 bool UsesAssumption(std::string_view name) { return std::find(std::begin(kUsedAssumptions), std::end(kUsedAssumptions), name) != std::end(kUsedAssumptions); }
 
+bool IsExtrapolated(const Quantity& outside_share) { return !outside_share.refused() && outside_share.value > platform::kOutsideShareTolerated; }
+
 ServingFacts EvaluateServing(const ServingRequest& request) {
   ServingFacts facts;
   std::vector<Service> services;
@@ -270,7 +287,11 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
                                   "interval: optimistic and pessimistic corner of kernel errors and assumed parts");
 
   std::array<double, 3> max_rate{};
-  for (const Corner corner : kCorners) max_rate[corner] = MaxRate(request, services[corner], kThorough);
+  std::array<double, 3> outside{};
+  for (const Corner corner : kCorners) {
+    max_rate[corner] = MaxRate(request, services[corner], kThorough);
+    outside[corner] = services[corner].outside_share;
+  }
   facts.max_rate = FromCorners(max_rate, "1/s", "largest rate at which the simulated p95 holds the objectives; " + facts.rate_origin);
 
   // Sized for the pessimistic corner: whoever runs the service must hold the objective there too. If even an idle replica misses it,
@@ -301,6 +322,7 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
     latencies[corner] = LatenciesOf(*outcome);
     kv_peak[corner] = outcome->kv_peak_share * static_cast<double>(service.pool.pool_bytes);
     preemptions[corner] = static_cast<double>(outcome->preemptions);
+    outside[corner] = std::max(outside[corner], platform::OutsideShare(outcome->ledger.busy));
     batch[corner] = outcome->ledger.steps > 0 ? static_cast<double>(outcome->ledger.decode_tokens) / static_cast<double>(outcome->ledger.steps) : 0;
     if (corner == kLikely) {
       facts.ttft_ms = latencies[corner].ttft_ms;
@@ -339,11 +361,13 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
   facts.decode_step_ms.basis = Basis::kAssumed;
   facts.attention_share_decode = ShareOf(decode_parts, step_origin);
   facts.attention_share_prefill = ShareOf(prefill_parts, fmt::format("one step that prefills a prompt of {:.0f} tokens; {}; norms and host time are assumed ranges", shape.prompt_p50, profile));
+  const std::string outside_note = OutsideNote(services[kLikely].steps.timer(), outside[kLikely]);
+  facts.outside_share = FromCorners(outside, "fraction", outside_note.empty() ? "kernel calls from beyond the measured region, of busy time; " + profile : outside_note);
   // A sum takes the weakest basis among its parts and names it: a window timed by full attention's rows makes all of these bounds.
   for (Quantity* q : {&facts.max_rate, &facts.ttft_ms_p50, &facts.ttft_ms_p95, &facts.ttft_ms_p99, &facts.tpot_ms_p50, &facts.tpot_ms_p95,
-                      &facts.tpot_ms_p99, &facts.decode_step_ms, &facts.kv_peak_bytes, &facts.preemptions, &facts.batch_mean,
+                      &facts.tpot_ms_p99, &facts.e2e_ms_p95, &facts.decode_step_ms, &facts.kv_peak_bytes, &facts.preemptions, &facts.batch_mean,
                       &facts.attention_share_decode, &facts.attention_share_prefill}) {
-    Weaken(services[kLikely].steps.timer(), q);
+    Weaken(services[kLikely].steps.timer(), outside_note, q);
   }
   return facts;
 }
@@ -356,6 +380,7 @@ Quantity QuickMaxRate(const ServingRequest& request) {
     if (!service.ok()) return Quantity::Refused("1/s", service.error().message);
     rates[corner] = MaxRate(request, *service, kQuick);
     basis = Weaker(basis, service->steps.timer().basis());
+    if (service->outside_share > platform::kOutsideShareTolerated) basis = Weaker(basis, Basis::kAssumed);
   }
   Quantity rate = FromCorners(rates, "1/s", "a short search for flips");
   rate.basis = basis;
@@ -367,7 +392,9 @@ Result<DecodeStepModel> DecodeStepModel::Make(const ServingRequest& request) {
   std::vector<platform::StepTimer> timers;
   for (const Corner corner : kCorners) {
     platform::StepDraw draw = DrawOf(request, timing.profile, timing.model, kLikely);
-    draw.attention_factor = DrawOf(request, timing.profile, timing.model, corner).attention_factor;
+    const platform::StepDraw at_corner = DrawOf(request, timing.profile, timing.model, corner);
+    draw.attention_factor = at_corner.attention_factor;
+    draw.outside_factor = at_corner.outside_factor;
     ASSAY_TRY(platform::StepTimer timer, platform::StepTimer::Make(timing.profile, timing.model, draw));
     timers.push_back(std::move(timer));
   }
@@ -379,9 +406,11 @@ Result<DecodeStepModel> DecodeStepModel::Make(const ServingRequest& request) {
 Quantity DecodeStepModel::At(double context_tokens, int sequences) {
   const int64_t bytes = pool_.BytesFor(static_cast<int64_t>(context_tokens));
   if (bytes * sequences > pool_.pool_bytes) return Quantity::Refused("ms", "the caches do not fit the memory");
-  const std::array<double, 3> ms = {low_.Step({}, sequences, context_tokens).total_ms(), likely_.Step({}, sequences, context_tokens).total_ms(),
-                                    high_.Step({}, sequences, context_tokens).total_ms()};
-  return FromCorners(ms, "ms", "kernel-time profile; assumed parts at their likely values");
+  const platform::StepParts likely = likely_.Step({}, sequences, context_tokens);
+  const std::array<double, 3> ms = {low_.Step({}, sequences, context_tokens).total_ms(), likely.total_ms(), high_.Step({}, sequences, context_tokens).total_ms()};
+  Quantity time = FromCorners(ms, "ms", "kernel-time profile; assumed parts at their likely values");
+  Weaken(likely_, OutsideNote(likely_, platform::OutsideShare(likely)), &time);
+  return time;
 }
 
 }  // namespace assay

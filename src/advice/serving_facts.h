@@ -37,6 +37,9 @@ struct ServingFacts {
   Quantity decode_step_ms;     // at the mean batch and the mean decode context
   Quantity attention_share_decode;   // of that step
   Quantity attention_share_prefill;  // of a step that prefills one median prompt
+  // Of the time that the service is busy, at the planned rate or at its limit, whichever is more: kernels from beyond the measured region.
+  // Above platform::kOutsideShareTolerated the times are assumed, not simulated; the origin names the rows that would fill it.
+  Quantity outside_share;
   double replicas = 0;
   std::string rate_origin;
 
@@ -47,6 +50,9 @@ struct ServingFacts {
   };
   std::vector<Load> load;  // sampled over decoded tokens: context of the token, sequences running with it
 };
+
+// Whether more of the time than is tolerated comes from kernels that no row holds: such times let no candidate in.
+bool IsExtrapolated(const Quantity& outside_share);
 
 // The rate limit of one replica and its latencies at the planned rate. Where no time is known every quantity is refused with the reason.
 ServingFacts EvaluateServing(const ServingRequest& request);
@@ -59,6 +65,7 @@ Quantity QuickMaxRate(const ServingRequest& request);
 class DecodeStepModel {
  public:
   static Result<DecodeStepModel> Make(const ServingRequest& request);
+  // Assumed where more of the step than is tolerated comes from beyond the measured region: such a time decides nothing.
   [[nodiscard]] Quantity At(double context_tokens, int sequences);
   // kBounded where a kernel of the step has no rows: such a time ranks nothing.
   [[nodiscard]] Basis basis() const { return likely_.basis(); }

@@ -69,6 +69,23 @@ bool Covers(const Section& section, const Gpu& gpu, const KernelQuery& query) no
          RooflineMs(section, gpu, query) <= section.largest_roofline_ms * (1 + kEdge);
 }
 
+std::optional<Gap> GapOf(const Section& section, const Gpu& gpu, const KernelQuery& query) {
+  for (const Range& range : section.coverage) {
+    const double x = Log2Feature(range.feature, query);
+    if (x < range.low - kEdge || x > range.high + kEdge) {
+      return Gap{.feature = range.feature, .asked = std::exp2(x), .low = std::exp2(range.low), .high = std::exp2(range.high)};
+    }
+  }
+  const double work_ms = RooflineMs(section, gpu, query);
+  if (work_ms > section.largest_roofline_ms * (1 + kEdge)) return Gap{.feature = std::nullopt, .asked = work_ms, .low = 0, .high = section.largest_roofline_ms};
+  return std::nullopt;
+}
+
+std::string Gap::Text() const {
+  if (!feature) return fmt::format("of {:.3g} ms of work (largest row: {:.3g} ms)", asked, high);
+  return fmt::format("at {} {:.0f} (rows: {:.0f} to {:.0f})", NameOf(*feature), asked, low, high);
+}
+
 Prediction Predict(const Section& section, const Gpu& gpu, const KernelQuery& query) noexcept {
   if (!Positive(query)) return {};
   if (!Covers(section, gpu, query)) {

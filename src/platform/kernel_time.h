@@ -1,6 +1,9 @@
 // The time of a kernel call on an accelerator, from a profile: with an interval and a basis, never a bare number.
 #pragma once
 
+#include <optional>
+#include <string>
+
 #include "core/quantity.h"
 #include "core/result.h"
 #include "platform/profile.h"
@@ -23,6 +26,17 @@ Prediction Predict(const Section& section, const Gpu& gpu, const KernelQuery& qu
 // The same without interval and coverage check: outside coverage the corrections of the nearest edge.
 double PredictMs(const Section& section, const Gpu& gpu, const KernelQuery& query) noexcept;
 bool Covers(const Section& section, const Gpu& gpu, const KernelQuery& query) noexcept;
+
+// The first coordinate in which a query lies beyond the rows of a section, or their largest work: what more rows would have to hold.
+struct Gap {
+  std::optional<Feature> feature;  // absent: the work itself (asked and the range are roofline milliseconds)
+  double asked = 0;
+  double low = 0, high = 0;        // of the rows
+  [[nodiscard]] bool SameSide(const Gap& other) const { return feature == other.feature && (asked > high) == (other.asked > other.high); }
+  void Widen(const Gap& other) { if (asked > high ? other.asked > asked : other.asked < asked) asked = other.asked; }
+  [[nodiscard]] std::string Text() const;  // "at kv_heads 16 (rows: 1 to 8)"
+};
+std::optional<Gap> GapOf(const Section& section, const Gpu& gpu, const KernelQuery& query);
 
 // The regime whose interval a query gets: the first box that holds it, else the last; nullptr if the section has none.
 const Regime* RegimeFor(const Section& section, const KernelQuery& query) noexcept;

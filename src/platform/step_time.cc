@@ -22,6 +22,7 @@ constexpr std::array kAssumptions = {
     AssumedRange{"host_us_per_sequence", "us", 1, 5, 46, "per running sequence and step: 4.4 us a request (BLIS fits); up to 46 us an output token where it is not overlapped"},
     AssumedRange{"window_extra_tokens", "tokens", 0, 128, 256, "whole tiles of 128 keys: at window 128 a decode costs 14 % (H100) and 2 % (B200) more than full attention of 128 tokens (vLLM 0.24 tables)"},
     AssumedRange{"request_overhead_ms", "ms", 1, 8, 30, "HTTP and tokenisation: 15.6 ms a request (BLIS fits)"},
+    AssumedRange{"outside_factor", "ratio", 0.5, 1, 2, "on a kernel call beyond the measured region: the largest held-out errors inside it (p99 of the fitted profiles) reach a factor of 2"},
 };
 
 double KnotContext(int knot) { return std::exp2(static_cast<double>(knot) / kKnotsPerOctave); }
@@ -33,6 +34,7 @@ StepDraw DrawAt(double AssumedRange::*end) {
   draw.host_us_per_sequence = kAssumptions[2].*end;
   draw.window_extra_tokens = kAssumptions[3].*end;
   draw.request_overhead_ms = kAssumptions[4].*end;
+  draw.outside_factor = kAssumptions[5].*end;
   return draw;
 }
 
@@ -96,6 +98,11 @@ StepDraw CornerDraw(const Profile& profile, const StepModel& model, bool high) {
   draw.gemm_factor = factor([](const Section& s) { return s.family == Family::kGemm; });
   if (model.tensor_parallel > 1) draw.collective_factor = factor([](const Section& s) { return s.family == Family::kAllReduce; });
   return draw;
+}
+
+double OutsideShare(const StepParts& parts) {
+  const double total = parts.total_ms();
+  return total > 0 ? parts.outside_ms / total : 0;
 }
 
 double AttentionShare(const StepParts& parts) {
@@ -184,12 +191,42 @@ double StepTimer::FloorWorkMs(const Work& work, DType compute) const {
   return 1e3 * std::max(work.bytes / gpu_.memory_bytes_per_s, work.flops / PeakFlops(gpu_, compute));
 }
 
-double StepTimer::Kernel(const Section& section, const KernelQuery& query) {
-  if (!Covers(section, gpu_, query)) ++outside_;
-  return PredictMs(section, gpu_, query);
+// What lies beyond the rows is extrapolated: swept by the draw's factor, never below what bytes and FLOPs take at the datasheet's peaks.
+StepTimer::KernelMs StepTimer::Extrapolated(const Section& section, const KernelQuery& asked, double ms, double floor_ms) {
+  ++outside_;
+  if (const std::optional<Gap> gap = GapOf(section, gpu_, asked); gap) {
+    const auto known = std::find_if(reached_.begin(), reached_.end(), [&](const Reach& r) { return r.section == &section && r.gap.SameSide(*gap); });
+    if (known == reached_.end()) reached_.push_back({&section, *gap});
+    else known->gap.Widen(*gap);
+  }
+  const double swept_ms = std::max(ms * draw_.outside_factor, floor_ms);
+  return {swept_ms, swept_ms};
 }
 
-double StepTimer::AllReduceMs(double bytes) {
+StepTimer::KernelMs StepTimer::Kernel(const Section& section, const KernelQuery& query) {
+  const double ms = PredictMs(section, gpu_, query);
+  return Covers(section, gpu_, query) ? KernelMs{ms, 0} : Extrapolated(section, query, ms, FloorMs(gpu_, query));
+}
+
+// A chunk behind a prefix is the difference of two whole prompts: inside only if both are.
+StepTimer::KernelMs StepTimer::Chunk(const Section& section, const KernelQuery& query, double prefix_tokens) {
+  const double ms = PrefillChunkMs(section, gpu_, query, prefix_tokens);
+  KernelQuery prefix = query, whole = query;
+  prefix.tokens = prefix_tokens;
+  whole.tokens = prefix_tokens + query.tokens;
+  if (Covers(section, gpu_, prefix) && Covers(section, gpu_, whole)) return {ms, 0};
+  return Extrapolated(section, whole, ms, FloorMs(gpu_, whole) - FloorMs(gpu_, prefix));
+}
+
+std::vector<std::string> StepTimer::MissingRows() const {
+  std::vector<std::string> missing;
+  for (const Reach& reach : reached_) {
+    missing.push_back(fmt::format("{} ({} cache) of {} {}", NameOf(reach.section->family), NameOf(reach.section->cache), profile_.name(), reach.gap.Text()));
+  }
+  return missing;
+}
+
+StepTimer::KernelMs StepTimer::AllReduce(double bytes) {
   KernelQuery q;
   q.family = Family::kAllReduce;
   q.gpus = model_.tensor_parallel;
@@ -200,7 +237,7 @@ double StepTimer::AllReduceMs(double bytes) {
     const double ms = PredictMs(*section, gpu_, q);
     if (best_ms < 0 || ms < best_ms) best_ms = ms;  // engines choose the faster algorithm by size
   }
-  return best_ms >= 0 ? best_ms : Kernel(*reduce_sections_.front(), q);
+  return best_ms >= 0 ? KernelMs{best_ms, 0} : Kernel(*reduce_sections_.front(), q);
 }
 
 StepParts StepTimer::Dense(int rows, int sequences) {
@@ -222,16 +259,20 @@ StepParts StepTimer::Dense(int rows, int sequences) {
     const double parts = std::ceil(gemm.n / kWidest);
     q.n = gemm.n / parts;
     q.k = gemm.k;
-    return gemm.count * parts * Kernel(*gemm_sections_[g], q) * draw_.gemm_factor;
+    KernelMs all;
+    all.Add(Kernel(*gemm_sections_[g], q), gemm.count * parts * draw_.gemm_factor);
+    return all;
   };
   if (dense_cache_[index].gemm_ms < 0) {
     StepParts parts;
+    KernelMs gemm, reduce;
     for (size_t g = 0; g < model_.gemms.size(); ++g) {
-      if (!model_.gemms[g].last_token_only) parts.gemm_ms += gemm_ms(g, rows);
+      if (!model_.gemms[g].last_token_only) gemm.Add(gemm_ms(g, rows), 1);
     }
-    if (model_.tensor_parallel > 1) {
-      parts.collective_ms = 2 * model_.layers * AllReduceMs(rows * model_.model_dim * 2) * draw_.collective_factor;
-    }
+    if (model_.tensor_parallel > 1) reduce.Add(AllReduce(rows * model_.model_dim * 2), 2 * model_.layers * draw_.collective_factor);
+    parts.gemm_ms = gemm.ms;
+    parts.collective_ms = reduce.ms;
+    parts.outside_ms = gemm.outside_ms + reduce.outside_ms;
     // Two norms with residuals (6 passes over the row), RoPE, activation (3 passes over the inner width), all in 2-byte elements.
     const double bytes = rows * (10 * model_.model_dim + 3 * model_.ffn_dim) * 2;
     parts.other_ms = model_.layers * (draw_.layer_overhead_us * 1e-3 + 1e3 * bytes / (gpu_.memory_bytes_per_s * kMemoryEfficiency));
@@ -239,24 +280,25 @@ StepParts StepTimer::Dense(int rows, int sequences) {
   }
   StepParts parts = dense_cache_[index];
   const auto head = static_cast<size_t>(sequences);
-  if (head >= head_cache_.size()) head_cache_.resize(std::max(head + 1, head_cache_.size() * 2), -1.0);
-  if (head_cache_[head] < 0) {
-    head_cache_[head] = 0;
+  if (head >= head_cache_.size()) head_cache_.resize(std::max(head + 1, head_cache_.size() * 2), KernelMs{-1, 0});
+  if (head_cache_[head].ms < 0) {
+    head_cache_[head] = {};
     for (size_t g = 0; g < model_.gemms.size() && sequences > 0; ++g) {
-      if (model_.gemms[g].last_token_only) head_cache_[head] += gemm_ms(g, sequences);
+      if (model_.gemms[g].last_token_only) head_cache_[head].Add(gemm_ms(g, sequences), 1);
     }
   }
-  parts.gemm_ms += head_cache_[head];
+  parts.gemm_ms += head_cache_[head].ms;
+  parts.outside_ms += head_cache_[head].outside_ms;
   parts.host_ms = draw_.host_ms + sequences * draw_.host_us_per_sequence * 1e-3;
   return parts;
 }
 
-double StepTimer::DecodeAttentionMs(double decodes, double context) {
-  double ms = 0;
+StepTimer::KernelMs StepTimer::DecodeAttention(double decodes, double context) {
+  KernelMs all;
   for (const Mixer& mixer : mixers_) {
     const MixerFamilies families = FamiliesOf(mixer.group.kind);
     if (mixer.group.decode_floor) {
-      ms += mixer.group.layers * FloorWorkMs(mixer.group.decode_floor(decodes, 1, context - 1), mixer.group.compute);
+      all.ms += mixer.group.layers * FloorWorkMs(mixer.group.decode_floor(decodes, 1, context - 1), mixer.group.compute) * draw_.attention_factor;
       continue;
     }
     const bool recurrent = mixer.group.kind == MixerKind::kGatedDeltaNet;
@@ -265,13 +307,13 @@ double StepTimer::DecodeAttentionMs(double decodes, double context) {
       query.window = 0;
       query.tokens = std::min<double>(context, mixer.group.window + draw_.window_extra_tokens);
     }
-    double layer_ms = Kernel(*mixer.decode, query);
+    KernelMs layer = Kernel(*mixer.decode, query);
     if (mixer.conv_decode != nullptr) {
-      layer_ms += Kernel(*mixer.conv_decode, MixerQuery(mixer.group, Family::kGdnConvDecode, decodes, 1));
+      layer.Add(Kernel(*mixer.conv_decode, MixerQuery(mixer.group, Family::kGdnConvDecode, decodes, 1)), 1);
     }
-    ms += mixer.group.layers * layer_ms;
+    all.Add(layer, mixer.group.layers * draw_.attention_factor);
   }
-  return ms * draw_.attention_factor;
+  return all;
 }
 
 DecodeLine StepTimer::Decode(int decodes, double mean_context) {
@@ -279,25 +321,27 @@ DecodeLine StepTimer::Decode(int decodes, double mean_context) {
   constexpr size_t kKnots = kContextOctaves * kKnotsPerOctave + 2;
   if (row >= decode_cache_.size()) decode_cache_.resize(std::max(row + 1, decode_cache_.size() * 2));
   auto& knots = decode_cache_[row];
-  if (knots.empty()) knots.assign(kKnots, -1.0);
+  if (knots.empty()) knots.assign(kKnots, KernelMs{-1, 0});
   mean_context = std::clamp(mean_context, 1.0, KnotContext(kKnots - 2) * 0.999);
   auto knot = static_cast<size_t>(std::log2(mean_context) * kKnotsPerOctave);
   // log2 may round across a knot; the line that is valid at mean_context is wanted.
   if (mean_context >= KnotContext(static_cast<int>(knot) + 1)) ++knot;
   if (mean_context < KnotContext(static_cast<int>(knot))) --knot;
   for (size_t i : {knot, knot + 1}) {
-    if (knots[i] < 0) knots[i] = DecodeAttentionMs(decodes, KnotContext(static_cast<int>(i)));
+    if (knots[i].ms < 0) knots[i] = DecodeAttention(decodes, KnotContext(static_cast<int>(i)));
   }
   const double low = KnotContext(static_cast<int>(knot));
   const double high = KnotContext(static_cast<int>(knot) + 1);
-  return {.at_context = low, .ms = knots[knot], .ms_per_token = (knots[knot + 1] - knots[knot]) / (high - low), .until_context = high};
+  const double both_ms = knots[knot].ms + knots[knot + 1].ms;
+  return {.at_context = low, .ms = knots[knot].ms, .ms_per_token = (knots[knot + 1].ms - knots[knot].ms) / (high - low), .until_context = high,
+          .outside_share = both_ms > 0 ? (knots[knot].outside_ms + knots[knot + 1].outside_ms) / both_ms : 0};
 }
 
 double StepTimer::PrefillAttentionMs(std::span<const PrefillChunk> prefills) {
-  double ms = 0;
+  KernelMs all;
   for (const Mixer& mixer : mixers_) {
     const MixerFamilies families = FamiliesOf(mixer.group.kind);
-    double layer_ms = 0;
+    KernelMs layer;
     // Whole prompts go as one batch at their root mean square (attention's work is quadratic); chunks on a prefix one by one, sharing
     // one launch.
     double whole = 0;
@@ -305,9 +349,9 @@ double StepTimer::PrefillAttentionMs(std::span<const PrefillChunk> prefills) {
     bool launched = false;
     if (mixer.group.prefill_floor) {
       for (const PrefillChunk& chunk : prefills) {
-        layer_ms += FloorWorkMs(mixer.group.prefill_floor(1, chunk.tokens, chunk.prefix_tokens), mixer.group.compute);
+        layer.ms += FloorWorkMs(mixer.group.prefill_floor(1, chunk.tokens, chunk.prefix_tokens), mixer.group.compute);
       }
-      ms += mixer.group.layers * layer_ms;
+      all.Add(layer, mixer.group.layers * draw_.attention_factor);
       continue;
     }
     for (const PrefillChunk& chunk : prefills) {
@@ -318,19 +362,21 @@ double StepTimer::PrefillAttentionMs(std::span<const PrefillChunk> prefills) {
         continue;
       }
       const KernelQuery q = MixerQuery(mixer.group, families.prefill, 1, chunk.tokens);
-      layer_ms += PrefillChunkMs(*mixer.prefill, gpu_, q, chunk.prefix_tokens) - (launched ? mixer.prefill->launch_ms : 0);
+      layer.Add(Chunk(*mixer.prefill, q, chunk.prefix_tokens), 1);
+      if (launched) layer.ms -= mixer.prefill->launch_ms;
       launched = true;
     }
     if (whole > 0) {
       const double tokens = std::sqrt(squares / whole);
-      layer_ms += Kernel(*mixer.prefill, MixerQuery(mixer.group, families.prefill, whole, tokens));
+      layer.Add(Kernel(*mixer.prefill, MixerQuery(mixer.group, families.prefill, whole, tokens)), 1);
       if (mixer.conv_prefill != nullptr) {
-        layer_ms += Kernel(*mixer.conv_prefill, MixerQuery(mixer.group, Family::kGdnConvPrefill, whole, tokens));
+        layer.Add(Kernel(*mixer.conv_prefill, MixerQuery(mixer.group, Family::kGdnConvPrefill, whole, tokens)), 1);
       }
     }
-    ms += mixer.group.layers * layer_ms;
+    all.Add(layer, mixer.group.layers * draw_.attention_factor);
   }
-  return ms * draw_.attention_factor;
+  prefill_outside_ms_ = std::min(all.outside_ms, all.ms);
+  return all.ms;
 }
 
 StepParts StepTimer::Step(std::span<const PrefillChunk> prefills, int decodes, double decode_context_mean) {
@@ -339,9 +385,14 @@ StepParts StepTimer::Step(std::span<const PrefillChunk> prefills, int decodes, d
   StepParts parts = Dense(static_cast<int>(rows), decodes + static_cast<int>(prefills.size()));
   if (decodes > 0) {
     const DecodeLine line = Decode(decodes, decode_context_mean);
-    parts.attention_ms += line.ms + line.ms_per_token * (decode_context_mean - line.at_context);
+    const double ms = line.ms + line.ms_per_token * (decode_context_mean - line.at_context);
+    parts.attention_ms += ms;
+    parts.outside_ms += ms * line.outside_share;
   }
-  if (!prefills.empty()) parts.attention_ms += PrefillAttentionMs(prefills);
+  if (!prefills.empty()) {
+    parts.attention_ms += PrefillAttentionMs(prefills);
+    parts.outside_ms += prefill_outside_ms_;
+  }
   return parts;
 }
 

@@ -85,6 +85,7 @@ struct StepDraw {
   double host_us_per_sequence = 0;
   double window_extra_tokens = 0; // keys a window's decode touches beyond the window, where full attention's rows stand in for it
   double request_overhead_ms = 0; // tokenisation and HTTP before a request reaches the scheduler
+  double outside_factor = 1;      // on kernel calls from beyond the measured region, never below their floor of bytes and FLOPs
 };
 StepDraw LikelyDraw();
 // All assumed parts at their low (high) end, kernels at the lower (upper) end of their intervals.
@@ -96,6 +97,7 @@ struct StepParts {
   double collective_ms = 0;
   double other_ms = 0;  // norms, RoPE, activation, cache write (assumed)
   double host_ms = 0;   // assumed
+  double outside_ms = 0;  // of the above: kernel calls from beyond the measured region, extrapolated
   [[nodiscard]] double total_ms() const { return attention_ms + gemm_ms + collective_ms + other_ms + host_ms; }
 };
 
@@ -110,7 +112,13 @@ struct DecodeLine {
   double ms = 0;             // there
   double ms_per_token = 0;   // slope
   double until_context = 0;  // valid below
+  double outside_share = 0;  // of ms: calls from beyond the measured region
 };
+
+// A step of which extrapolated kernels carry more than this share of the time is no longer a simulation from measured kernels: it is assumed.
+// As large as the median width of the profiles' own intervals would hide.
+constexpr double kOutsideShareTolerated = 0.05;
+double OutsideShare(const StepParts& parts);
 
 // Times steps; fast (caches by size, no allocation once warm), not thread-safe: one a thread.
 class StepTimer {
@@ -130,13 +138,25 @@ class StepTimer {
   StepParts Dense(int rows, int sequences);
   DecodeLine Decode(int decodes, double mean_context);
   double PrefillAttentionMs(std::span<const PrefillChunk> prefills);
+  [[nodiscard]] double prefill_outside_ms() const { return prefill_outside_ms_; }  // of the last PrefillAttentionMs
 
   [[nodiscard]] const StepDraw& draw() const { return draw_; }
   [[nodiscard]] Basis basis() const { return basis_; }                       // the weakest among the kernels
   [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
   [[nodiscard]] int64_t outside_coverage() const { return outside_; }         // kernel calls answered from beyond the measured region
+  // Which rows would bring those calls inside, one entry a kernel and coordinate; empty if all were inside.
+  [[nodiscard]] std::vector<std::string> MissingRows() const;
 
  private:
+  struct KernelMs {
+    double ms = 0;
+    double outside_ms = 0;
+    void Add(const KernelMs& other, double times) { ms += other.ms * times, outside_ms += other.outside_ms * times; }
+  };
+  struct Reach {  // how far beyond its rows a kernel was asked
+    const Section* section;
+    Gap gap;
+  };
   struct Mixer {
     MixerGroup group;
     const Section* prefill = nullptr;
@@ -149,9 +169,11 @@ class StepTimer {
   Status Resolve(const StepModel& model);
   void Weaken(Basis basis, std::string note);
   double FloorWorkMs(const Work& work, DType compute) const;
-  double DecodeAttentionMs(double decodes, double context);
-  double AllReduceMs(double bytes);
-  double Kernel(const Section& section, const KernelQuery& query);
+  KernelMs DecodeAttention(double decodes, double context);
+  KernelMs AllReduce(double bytes);
+  KernelMs Kernel(const Section& section, const KernelQuery& query);
+  KernelMs Chunk(const Section& section, const KernelQuery& query, double prefix_tokens);
+  KernelMs Extrapolated(const Section& section, const KernelQuery& asked, double ms, double floor_ms);
 
   Profile profile_;
   StepModel model_;
@@ -163,9 +185,11 @@ class StepTimer {
   Basis basis_ = Basis::kInterpolated;
   std::vector<std::string> notes_;
   int64_t outside_ = 0;
+  std::vector<Reach> reached_;
+  double prefill_outside_ms_ = 0;
   std::vector<StepParts> dense_cache_;     // by rows, without the vocabulary projection; gemm_ms < 0: not yet
-  std::vector<double> head_cache_;         // by sequences
-  std::vector<std::vector<double>> decode_cache_;  // [decodes][knot of context]
+  std::vector<KernelMs> head_cache_;       // by sequences; ms < 0: not yet
+  std::vector<std::vector<KernelMs>> decode_cache_;  // [decodes][knot of context]
 };
 
 // Attention's share of the step, and so the most any other mechanism could gain (Amdahl).

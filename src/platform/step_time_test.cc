@@ -119,5 +119,27 @@ TEST(StepTimer, CornersBracketTheLikelyStep) {
   EXPECT_GT(slow.Step({}, 32, 2000).total_ms(), likely.Step({}, 32, 2000).total_ms());
 }
 
+TEST(StepTimer, CallsBeyondTheRowsAreCountedSweptAndNamed) {
+  const StepModel model = Model("gqa(kv_heads=16)");  // decodes of at most 8 KV heads were measured
+  StepTimer likely = Timer(model);
+  const StepParts parts = likely.Step({}, 32, 4000);
+  EXPECT_NEAR(parts.outside_ms, parts.attention_ms, 1e-9);
+  EXPECT_GT(OutsideShare(parts), kOutsideShareTolerated);
+  ASSERT_EQ(likely.MissingRows().size(), 1u);
+  EXPECT_NE(likely.MissingRows()[0].find("kv_heads 16 (rows: 1 to 8)"), std::string::npos) << likely.MissingRows()[0];
+  StepDraw high = LikelyDraw();
+  high.outside_factor = 2;
+  EXPECT_NEAR(Timer(model, high).Step({}, 32, 4000).attention_ms, 2 * parts.attention_ms, 1e-9);
+  EXPECT_EQ(OutsideShare(Timer(Model("gqa")).Step({}, 32, 4000)), 0);
+}
+
+TEST(StepTimer, AChunkBehindAPrefixIsOutsideWhereTheWholePromptIs) {
+  StepTimer timer = Timer(Model("gqa"));  // prompts of at most 16,384 tokens were measured
+  const PrefillChunk inside{.prefix_tokens = 8192, .tokens = 8192}, outside{.prefix_tokens = 16384, .tokens = 8192};
+  EXPECT_EQ(timer.Step({&inside, 1}, 0, 0).outside_ms, 0);
+  const StepParts parts = timer.Step({&outside, 1}, 0, 0);
+  EXPECT_NEAR(parts.outside_ms, parts.attention_ms, 1e-9);
+}
+
 }  // namespace
 }  // namespace assay::platform

@@ -62,8 +62,9 @@ std::string Wrap(std::string_view text, std::string_view first, std::string_view
 std::string Cell(const AuditResult& audit, std::string_view scope, std::string_view metric) {
   const Measurement* row = audit.Find(scope, metric);
   if (row == nullptr) return "-";
-  const bool mixed = row->flags.find("mixed") != std::string::npos;
-  return FormatQuantity(row->quantity) + (row->quantity.basis == Basis::kBounded ? "*" : "") + (mixed && !row->quantity.refused() ? "~" : "");
+  if (row->quantity.refused()) return FormatQuantity(row->quantity);
+  const auto flagged = [&](std::string_view flag) { return row->flags.find(flag) != std::string::npos; };
+  return FormatQuantity(row->quantity) + (row->quantity.basis == Basis::kBounded ? "*" : "") + (flagged("extrapolated") ? "^" : "") + (flagged("mixed") ? "~" : "");
 }
 
 std::string PercentRange(const Quantity& q) {
@@ -112,6 +113,7 @@ std::string CandidateTable(const AuditResult& audit) {
   }
   std::string text = table.Text("");
   if (text.find('*') != std::string::npos) text += "   * a bound, not a time: no measured rows hold a kernel of this step; it can rule a candidate out, never in\n";
+  if (text.find('^') != std::string::npos) text += "   ^ extrapolated: kernels beyond the measured rows carry more than 5 % of the time; it can rule a candidate out, never in\n";
   if (text.find('~') != std::string::npos) text += "   ~ mixed: times of another engine or version than the baseline's; they decide nothing\n";
   return text;
 }

@@ -177,9 +177,14 @@ class Engine {
     if (decodes > 0) {
       const double mean = context / decodes;
       const DecodeLine line = cost_.Decode(decodes, mean);
-      parts.attention_ms += line.ms + line.ms_per_token * (mean - line.at_context);
+      const double ms = line.ms + line.ms_per_token * (mean - line.at_context);
+      parts.attention_ms += ms;
+      parts.outside_ms += ms * line.outside_share;
     }
-    if (!chunks_.empty()) parts.attention_ms += cost_.PrefillAttentionMs(chunks_);
+    if (!chunks_.empty()) {
+      parts.attention_ms += cost_.PrefillAttentionMs(chunks_);
+      parts.outside_ms += cost_.PrefillOutsideMs();
+    }
     outcome_.ledger.decode_tokens += decodes;
     ++outcome_.ledger.steps;
     outcome_.ledger.decode_only_steps += chunks_.empty();
@@ -218,6 +223,7 @@ class Engine {
     busy.collective_ms += parts.collective_ms;
     busy.other_ms += parts.other_ms;
     busy.host_ms += parts.host_ms;
+    busy.outside_ms += parts.outside_ms;
     now_ms_ += ms;
     const double used = static_cast<double>(pool_.pool_bytes) - static_cast<double>(free_before + free_after) / 2;
     kv_byte_ms_ += used * ms;
@@ -254,6 +260,7 @@ class Engine {
     const double start_ms = now_ms_;
     double elapsed_ms = 0;
     double attention_ms = 0;
+    double outside_ms = 0;
     while (done < steps) {
       const DecodeLine line = cost_.Decode(static_cast<int>(count), mean);
       int64_t k = std::min<int64_t>(steps - done, std::max<int64_t>(1, static_cast<int64_t>(std::ceil(line.until_context - mean))));
@@ -275,6 +282,7 @@ class Engine {
         }
       }
       attention_ms += attention_of(k);
+      outside_ms += attention_of(k) * line.outside_share;
       elapsed_ms += attention_of(k) + static_cast<double>(k) * dense_ms;
       done += k;
       mean += static_cast<double>(k);
@@ -292,7 +300,7 @@ class Engine {
     outcome_.ledger.decode_only_steps += done;
     outcome_.ledger.decode_tokens += done * count;
     Account({.attention_ms = attention_ms, .gemm_ms = dense.gemm_ms * k, .collective_ms = dense.collective_ms * k,
-             .other_ms = dense.other_ms * k, .host_ms = dense.host_ms * k}, free_before, free_);
+             .other_ms = dense.other_ms * k, .host_ms = dense.host_ms * k, .outside_ms = dense.outside_ms * k + outside_ms}, free_before, free_);
     RemoveEnded();
     return true;
   }

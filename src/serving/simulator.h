@@ -58,6 +58,7 @@ class StepCost {
   virtual StepParts Dense(int rows, int sequences) = 0;
   virtual DecodeLine Decode(int decodes, double mean_context) = 0;
   virtual double PrefillAttentionMs(std::span<const PrefillChunk> chunks) = 0;
+  virtual double PrefillOutsideMs() { return 0; }  // of the last PrefillAttentionMs: kernels from beyond the measured region
   // From a request's arrival to its place in the queue.
   virtual double RequestOverheadMs() = 0;
 };
@@ -69,6 +70,7 @@ class TimedSteps final : public StepCost {
   StepParts Dense(int rows, int sequences) override { return timer_.Dense(rows, sequences); }
   DecodeLine Decode(int decodes, double mean_context) override { return timer_.Decode(decodes, mean_context); }
   double PrefillAttentionMs(std::span<const PrefillChunk> chunks) override { return timer_.PrefillAttentionMs(chunks); }
+  double PrefillOutsideMs() override { return timer_.prefill_outside_ms(); }
   double RequestOverheadMs() override { return timer_.draw().request_overhead_ms; }
   [[nodiscard]] const platform::StepTimer& timer() const { return timer_; }
 

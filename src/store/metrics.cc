@@ -50,6 +50,7 @@ std::vector<Metric> BuildList() {
       {"output_tokens", "tokens", kNone, kPct, "Output length of a request."},
       {"context_tokens", "tokens", kNone, kPct, "Context of a request at its end."},
       {"decode_context_tokens", "tokens", kNone, kPct, "Context under which a decoded token is computed, weighted by tokens."},
+      {"outside_coverage_share", "fraction", kDown, kAsIs, "Share of a service's busy time from kernels beyond the measured region of their tables."},
       {"attention_share_decode", "fraction", kNone, kAsIs, "Share of a decode step that is attention."},
       {"attention_share_prefill", "fraction", kNone, kAsIs, "Share of a prefill step that is attention."},
       {"amdahl_bound", "fraction", kNone, kAsIs, "Largest share of TPOT that any attention mechanism could save."},

@@ -48,7 +48,7 @@ function cell(q, label, id) {
     return el("td", { "data-label": label, class: "refused", title: how, tabindex: "0", "aria-label": `refused: ${q.origin}` }, "refused");
   }
   return el("td", { "data-label": label, class: "number", title: how },
-    el("span", {}, withUnit(q), el("span", { class: "basis" }, q.flags && q.flags.includes("mixed") ? `${q.basis}, mixed` : q.basis), el("span", { class: "range" }, rangeText(q))));
+    el("span", {}, withUnit(q), el("span", { class: "basis" }, [q.basis, ...(q.flags ? q.flags.split(",") : [])].join(", ")), el("span", { class: "range" }, rangeText(q))));
 }
 
 const section = (title, ...children) => {
