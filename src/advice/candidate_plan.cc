@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "platform/model_steps.h"
+
 namespace assay {
 namespace {
 
@@ -56,6 +58,7 @@ Result<CandidatePlan> PlanOne(const formats::UseCase& usecase, const formats::Ca
     if (candidate.read && group.mechanism->traits.state == StateKind::kGrowing) {
       ASSAY_TRY(group.read_mechanism, FindMechanism(candidate.read->id));
       ASSAY_TRY(group.read_parameters, Resolve(*group.read_mechanism, *candidate.read));
+      ASSAY_TRY(group.shape, platform::ReadShape(*group.mechanism, group.parameters, group.shape, *candidate.read));
     }
     plan.groups.push_back(std::move(group));
   }

@@ -67,6 +67,7 @@ std::function<Work(double, double, double)> FloorOf(const Bound& bound, const La
   };
 }
 
+// `bound` is the reader where there is one: its page bounds are kept beside the cache.
 void FillMemory(const Bound& bound, const LayerShape& shape, const StepModelOptions& options, int64_t kv_heads, MixerGroup* group) {
   const CostQuery bytes{.shape = shape, .parameters = bound.parameters, .cache_bytes_per_element = BitsOf(options.cache) / 8.0,
                         .scale_bytes_per_token_head = options.cache_scale_bytes_per_token_head};
@@ -100,15 +101,41 @@ Result<MixerGroup> MakeGroup(const Bound& bound, const formats::MechanismCall& c
     group.window = static_cast<int>(table.window_tokens);
     group.head_dim = static_cast<int>(table.head_dim);
   }
-  FillMemory(bound, shape, options, kv_heads, &group);
-  if (options.read && group.kind == MixerKind::kSoftmax && group.window == 0) {
+  if (!options.read || bound.mechanism->traits.state != StateKind::kGrowing) {
+    FillMemory(bound, shape, options, kv_heads, &group);
+  } else {
     ASSAY_TRY(const Bound reader, Bind(*options.read));
-    group.decode_floor = FloorOf(reader, shape, options);
+    ASSAY_TRY(const LayerShape read_shape, ReadShape(*bound.mechanism, bound.parameters, shape, *options.read));
+    FillMemory(reader, read_shape, options, kv_heads, &group);
+    group.decode_floor = FloorOf(reader, read_shape, options);
     group.floor_reason = fmt::format("no measured table holds {}: decodes take at least this, from its bytes and FLOPs at the datasheet's peaks",
                                      options.read->ToString());
   }
   return group;
 }
+
+}  // namespace
+
+Result<LayerShape> ReadShape(const Mechanism& mechanism, const ParameterSet& parameters, const LayerShape& shape, const formats::MechanismCall& read) {
+  const TableKernel kernel = mechanism.table_kernel != nullptr ? mechanism.table_kernel(shape, parameters) : TableKernel{};
+  bool plain = kernel.family == TableKernel::Family::kSoftmax && kernel.window_tokens == 0;
+  const ParameterSet defaults = ParameterSet::Defaults(mechanism);
+  for (size_t i = 0; i < parameters.values().size(); ++i) {
+    const ParameterValue& value = parameters.values()[i];
+    if (value.name != "kv_heads" && value.value != defaults.values()[i].value) plain = false;
+  }
+  if (!plain) {
+    return BadInput(fmt::format("read = \"{}\" selects pages of a plain softmax cache (gqa), not of {}({}); leave it out, or use gqa in the stack", read.id,
+                                mechanism.id, parameters.Canonical()));
+  }
+  LayerShape own = shape;
+  own.query_heads = kernel.query_heads;
+  own.kv_heads = kernel.kv_heads;
+  own.head_dim = kernel.head_dim;
+  return own;
+}
+
+namespace {
 
 void AddGemm(std::string name, double n, double k, DType dtype, StepModel* model) {
   if (n < 1 || k < 1) return;

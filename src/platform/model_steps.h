@@ -8,6 +8,7 @@
 #include "core/result.h"
 #include "formats/model_spec.h"
 #include "formats/stack.h"
+#include "mechanisms/mechanism.h"
 #include "platform/step_time.h"
 
 namespace assay::platform {
@@ -23,6 +24,10 @@ struct StepModelOptions {
 
 // `layers`: one call a layer (formats::ExpandStack); empty: the model's own mechanisms. Models with experts are refused for now.
 Result<StepModel> MakeStepModel(const formats::ModelSpec& spec, std::span<const formats::MechanismCall> layers, const StepModelOptions& options);
+
+// The layer on which a read policy (quest) selects: `shape` with the heads of the mechanism that keeps the cache. BadInput for anything but
+// plain softmax attention over a whole cache: page bounds say nothing of a latent, a window, a cap or a sink.
+Result<LayerShape> ReadShape(const Mechanism& mechanism, const ParameterSet& parameters, const LayerShape& shape, const formats::MechanismCall& read);
 
 // Bytes of one rank's weights, embedding included.
 double RankWeightBytes(const StepModel& model, const formats::ModelSpec& spec);

@@ -1,0 +1,83 @@
+// Candidates resolved: what a read policy is priced on, and where it is refused.
+#include "advice/candidate_plan.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "platform/model_steps.h"
+
+namespace assay {
+namespace {
+
+formats::UseCase WithStack(std::string_view stack, std::string_view more = "") {
+  auto usecase = formats::ParseUseCase(fmt::format(R"toml(
+name = "test"
+[model]
+preset = "llama-3.1-8b"
+[workload]
+arrivals = "poisson"
+requests_per_second = 1
+prompt_tokens = {{ median = 900, sigma = 0.8, max = 8000 }}
+output_tokens = {{ median = 130, sigma = 0.7, max = 1000 }}
+source = "made for this test"
+[platform]
+gpu = "h100_sxm"
+[engine]
+name = "vllm"
+version = "0.24.0"
+[objective]
+ttft_ms_p95 = 1000
+[[candidates]]
+id = "today"
+baseline = true
+stack = "gqa"
+kv_dtype = "bf16"
+availability = "drop_in"
+[[candidates]]
+id = "other"
+stack = "{}"
+kv_dtype = "bf16"
+availability = "drop_in"
+{}
+)toml", stack, more), "t.toml");
+  EXPECT_TRUE(usecase.ok()) << usecase.error().message;
+  return std::move(*usecase);
+}
+
+constexpr std::string_view kQuest = "read = \"quest(page_tokens=16,budget_pages=64)\"";
+
+TEST(ReadPolicy, IsPricedOnTheHeadsOfTheMechanismThatKeepsTheCache) {
+  const formats::UseCase eight = WithStack("gqa", kQuest), one = WithStack("gqa(kv_heads=1)", kQuest);
+  const auto of_eight = PlanCandidates(eight), of_one = PlanCandidates(one);
+  ASSERT_TRUE(of_eight.ok() && of_one.ok());
+  EXPECT_NEAR((*of_one)[1].ResidentBytesAt(32768) / (*of_eight)[1].ResidentBytesAt(32768), 1.0 / 8, 1e-9);
+  // Queries and outputs of 32 heads are read and written by both; cache and page bounds are an eighth.
+  const double shared = 32.0 * 128 * 2 * 32;  // 32 layers
+  EXPECT_NEAR(((*of_one)[1].DecodeCost(32768).bytes_read - shared) / ((*of_eight)[1].DecodeCost(32768).bytes_read - shared), 1.0 / 8, 1e-9);
+}
+
+TEST(ReadPolicy, ItsStepReadsTheSameBytes) {
+  const formats::UseCase usecase = WithStack("gqa(kv_heads=1)", kQuest);
+  const auto plans = PlanCandidates(usecase);
+  ASSERT_TRUE(plans.ok());
+  const CandidatePlan& plan = (*plans)[1];
+  const auto model = platform::MakeStepModel(usecase.model, plan.candidate->layers, {.read = plan.candidate->read});
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  const LayerCost cost = plan.DecodeCost(32768);
+  EXPECT_NEAR(32 * model->mixers[0].decode_floor(1, 1, 32768).bytes, cost.bytes_read + cost.bytes_written, 1);
+  EXPECT_NEAR(32 * model->mixers[0].memory->bytes_per_token, plan.Growth()[0].per_token_bytes, 1e-6);
+}
+
+TEST(ReadPolicy, IsRefusedWhereItsPageBoundsSayNothing) {
+  for (const char* stack : {"mla(512,64)", "gqa(softcap=30)", "gqa(learned_sink=1)", "sigmoid_attention"}) {
+    const formats::UseCase usecase = WithStack(stack, kQuest);
+    const auto plans = PlanCandidates(usecase);
+    ASSERT_FALSE(plans.ok()) << stack;
+    EXPECT_EQ(plans.error().kind, ErrorKind::kBadInput) << stack;
+    EXPECT_NE(plans.error().message.find("plain softmax cache"), std::string::npos) << plans.error().message;
+    EXPECT_FALSE(platform::MakeStepModel(usecase.model, usecase.candidates[1].layers, {.read = usecase.candidates[1].read}).ok()) << stack;
+  }
+}
+
+}  // namespace
+}  // namespace assay
