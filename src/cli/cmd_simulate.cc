@@ -1,10 +1,10 @@
 // assay simulate: serving under the user's traffic, in virtual time.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <ctime>
 #include <fmt/format.h>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cli/command.h"
 #include "formats/model_spec.h"
@@ -17,6 +17,8 @@
 #include "serving/deployment.h"
 #include "serving/metrics.h"
 #include "serving/workload.h"
+#include "study/progress.h"
+#include "study/runner.h"
 
 namespace assay::cli {
 namespace {
@@ -29,7 +31,7 @@ struct Options {
   std::string use_case;
   std::string candidate;
   std::string model = "llama-3.1-8b";
-  int64_t requests = 10'000;
+  std::optional<int64_t> requests;
   std::string profile = "h100_sxm/vllm/0.24.0";
   std::string kv_dtype = "bf16";
   std::string weight_dtype = "bf16";
@@ -41,13 +43,20 @@ struct Options {
   double memory_fraction = 0.9;
 };
 
+constexpr int64_t kDrawnRequests = 10'000;  // of a use case that does not say how many
+constexpr double kLeastRateScale = 1e-6;
+constexpr double kMostRateScale = 1e6;
+
 // Percentiles of the likely run; `interval`: the same percentile with everything fast and everything slow; `sampling`: of finite requests.
+// What has no sample is null, never 0.
 json ToJson(const Percentiles& p, const Percentiles& fast, const Percentiles& slow) {
-  json out = {{"mean", p.mean}, {"count", p.count}, {"interval", json::object()}, {"sampling", json::object()}};
+  json out = {{"mean", json()}, {"count", p.count}, {"interval", json::object()}, {"sampling", json::object()}};
+  if (p.count > 0) out["mean"] = p.mean;
+  const auto value = [](const Percentiles& of, double number) { return of.count > 0 ? json(number) : json(); };
   const auto add = [&](const char* name, const PercentileEstimate Percentiles::*member) {
-    out[name] = (p.*member).value;
-    out["interval"][name] = {(fast.*member).value, (slow.*member).value};
-    out["sampling"][name] = {(p.*member).low, (p.*member).high};
+    out[name] = value(p, (p.*member).value);
+    out["interval"][name] = {value(fast, (fast.*member).value), value(slow, (slow.*member).value)};
+    out["sampling"][name] = {value(p, (p.*member).low), value(p, (p.*member).high)};
   };
   add("p50", &Percentiles::p50);
   add("p90", &Percentiles::p90);
@@ -66,27 +75,34 @@ json LedgerJson(const Outcome& o) {
                       {"other", b.other_ms / total}, {"host", b.host_ms / total}, {"idle", o.ledger.idle_ms / total}}}};
 }
 
-void PrintText(const std::string& profile, const Outcome& o, const Forecast& forecast, const platform::StepTimer& timer, double cpu_seconds) {
+void PrintText(const std::string& profile, const Forecast& forecast) {
+  const Outcome& o = forecast.likely_outcome;
   const Summary& s = forecast.likely;
-  fmt::print("{} requests in {:.0f} s of virtual time, {:.1f} tokens/s; {} preemptions, {} refused; simulated in {:.2f} CPU s\n", s.requests,
-             o.virtual_ms / 1e3, s.output_tokens_per_s, o.preemptions, s.refused, cpu_seconds);
+  fmt::print("{} requests in {:.0f} s of virtual time, {}; {} preemptions, {} refused; simulated in {:.2f} CPU s\n", s.requests, o.virtual_ms / 1e3,
+             s.requests > 0 ? fmt::format("{:.1f} tokens/s", s.output_tokens_per_s) : "no tokens", o.preemptions, s.refused, forecast.likely_cpu_seconds);
   fmt::print("  {:<6} {:>22} {:>22} {:>22}\n", "ms", "p50", "p95", "p99");
-  const auto cell = [](double likely, double fast, double slow) { return fmt::format("{:.1f} ({:.1f}-{:.1f})", likely, fast, slow); };
   const auto row = [&](const char* name, const Percentiles& p, const Percentiles& fast, const Percentiles& slow) {
-    fmt::print("  {:<6} {:>22} {:>22} {:>22}\n", name, cell(p.p50.value, fast.p50.value, slow.p50.value),
-               cell(p.p95.value, fast.p95.value, slow.p95.value), cell(p.p99.value, fast.p99.value, slow.p99.value));
+    if (p.count == 0) {
+      fmt::print("  {:<6} no sample\n", name);
+      return;
+    }
+    const auto cell = [&](const PercentileEstimate Percentiles::*member) {
+      if (fast.count == 0 || slow.count == 0) return fmt::format("{:.1f} (?)", (p.*member).value);
+      return fmt::format("{:.1f} ({:.1f}-{:.1f})", (p.*member).value, (fast.*member).value, (slow.*member).value);
+    };
+    fmt::print("  {:<6} {:>22} {:>22} {:>22}\n", name, cell(&Percentiles::p50), cell(&Percentiles::p95), cell(&Percentiles::p99));
   };
   row("TTFT", s.ttft_ms, forecast.fast.ttft_ms, forecast.slow.ttft_ms);
   row("TPOT", s.tpot_ms, forecast.fast.tpot_ms, forecast.slow.tpot_ms);
   row("E2E", s.e2e_ms, forecast.fast.e2e_ms, forecast.slow.e2e_ms);
   const auto& b = o.ledger.busy;
-  const double total = o.virtual_ms / 100;
+  const double total = std::max(o.virtual_ms, 1e-9) / 100;
   fmt::print("  time: attention {:.1f} %, matmul {:.1f} %, collectives {:.1f} %, other {:.1f} %, host {:.1f} %, idle {:.1f} %\n", b.attention_ms / total,
              b.gemm_ms / total, b.collective_ms / total, b.other_ms / total, b.host_ms / total, o.ledger.idle_ms / total);
   fmt::print("  KV pool: mean {:.1f} %, peak {:.1f} %\n", 100 * o.kv_mean_share, 100 * o.kv_peak_share);
   fmt::print("  basis: {}; kernels from {}; brackets: everything uncertain fast, to everything slow (norms, host and HTTP are assumed ranges)\n",
              NameOf(forecast.basis), profile);
-  for (const std::string& note : timer.notes()) fmt::print("  note: {}\n", note);
+  for (const std::string& note : forecast.notes) fmt::print("  note: {}\n", note);
 }
 
 // What is to be simulated, from a use case's baseline or from the options alone.
@@ -140,6 +156,7 @@ Result<Plan> PlanFromUseCase(const Options& o, uint64_t seed) {
     use_case.workload.arrivals = formats::Arrivals::kTrace;
   }
   use_case.workload.rate_scale *= o.rate_scale;
+  if (o.requests) use_case.workload.requests = o.requests;
   Plan plan;
   plan.spec = use_case.model;
   plan.layers = candidate->layers;
@@ -156,13 +173,46 @@ Result<Plan> PlanFromUseCase(const Options& o, uint64_t seed) {
   plan.profile = use_case.platform.profile_path.value_or(
       fmt::format("{}/{}/{}", *use_case.platform.gpu, engine.engine.empty() ? use_case.engine.name : engine.engine,
                   engine.engine.empty() ? use_case.engine.version : engine.version));
-  ASSAY_TRY(plan.workload, FromUseCase(use_case.workload, o.requests, seed));
+  ASSAY_TRY(plan.workload, FromUseCase(use_case.workload, kDrawnRequests, seed));
   return plan;
+}
+
+void PrintJson(const Plan& plan, const std::string& profile, const std::string& model, const KvPool& pool, const Forecast& forecast) {
+  const Outcome& outcome = forecast.likely_outcome;
+  const Summary& summary = forecast.likely;
+  json assumed = json::array();
+  for (const auto& range : platform::StepAssumptions()) {
+    assumed.push_back({{"name", range.name}, {"unit", range.unit}, {"low", range.low}, {"likely", range.likely}, {"high", range.high}, {"source", range.source}});
+  }
+  const json out = {{"schema_version", 1},
+                    {"requests", summary.requests},
+                    {"refused", summary.refused},
+                    {"dropped", plan.workload.dropped},
+                    {"stopped", forecast.stopped},
+                    {"virtual_seconds", outcome.virtual_ms / 1e3},
+                    {"ttft_ms", ToJson(summary.ttft_ms, forecast.fast.ttft_ms, forecast.slow.ttft_ms)},
+                    {"tpot_ms", ToJson(summary.tpot_ms, forecast.fast.tpot_ms, forecast.slow.tpot_ms)},
+                    {"e2e_ms", ToJson(summary.e2e_ms, forecast.fast.e2e_ms, forecast.slow.e2e_ms)},
+                    {"output_tokens_per_s", summary.requests > 0 ? json(summary.output_tokens_per_s) : json()},
+                    {"ledger", LedgerJson(outcome)},
+                    {"kv", {{"mean_share", outcome.kv_mean_share}, {"peak_share", outcome.kv_peak_share}, {"pool_bytes", pool.pool_bytes}}},
+                    {"preemptions", outcome.preemptions},
+                    {"running_peak", outcome.running_peak},
+                    {"profile", profile},
+                    {"model", model},
+                    {"basis", NameOf(forecast.basis)},
+                    {"notes", forecast.notes},
+                    {"kernels_outside_coverage", forecast.kernels_outside_coverage},
+                    {"assumed", assumed},
+                    {"simulator_cpu_seconds", forecast.likely_cpu_seconds}};
+  fmt::print("{}\n", out.dump());
 }
 
 Result<int> Run(const Options& options, const Common& common) {
   if (options.trace.empty() && options.use_case.empty()) return BadInput("--trace FILE or --usecase FILE is needed");
-  if (!(options.rate_scale > 0) || options.rate_scale > 1e6) return BadInput("--rate-scale must be above 0");
+  if (!(options.rate_scale >= kLeastRateScale && options.rate_scale <= kMostRateScale)) {
+    return BadInput(fmt::format("--rate-scale is {:g}; it must be between {:g} and {:g}", options.rate_scale, kLeastRateScale, kMostRateScale));
+  }
   if (!(options.memory_fraction > 0) || options.memory_fraction > 1) return BadInput("--memory-fraction must be in (0, 1]");
   ASSAY_TRY(const Plan plan, options.use_case.empty() ? PlanFromOptions(options) : PlanFromUseCase(options, common.seed));
   ASSAY_TRY(const platform::Profile profile, platform::LoadProfile(plan.profile));
@@ -175,42 +225,31 @@ Result<int> Run(const Options& options, const Common& common) {
   deployment.block_tokens = plan.block_tokens;
   deployment.policy = plan.policy;
 
-  ASSAY_TRY(platform::StepTimer timer, platform::StepTimer::Make(profile, deployment.model, platform::LikelyDraw()));
-  TimedSteps cost(std::move(timer));
-  const std::clock_t start = std::clock();
-  ASSAY_TRY(const Outcome outcome, Simulate(plan.workload.requests, deployment.policy, PoolOf(deployment, *gpu), cost));
-  const double cpu_seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
-  ASSAY_TRY(const Forecast forecast, MakeForecast(plan.workload.requests, {.profile = &profile, .deployment = &deployment}));
-  const Summary summary = Summarise(outcome);
-  if (!common.json) {
-    PrintText(profile.name(), outcome, forecast, cost.timer(), cpu_seconds);
-    return static_cast<int>(kFine);
+  const StopOnSignal stop;
+  const auto forecast_or = [&] {
+    Progress progress(stderr, common.quiet, 1, 0);
+    return MakeForecast(plan.workload.requests, {.profile = &profile, .deployment = &deployment, .watch = [&](double share) {
+                          progress.Share(share, fmt::format("of {} requests, at three draws", plan.workload.requests.size()));
+                          return !StopRequested();
+                        }});
+  }();
+  ASSAY_TRY(const Forecast& forecast, forecast_or);
+  const KvPool pool = PoolOf(deployment, *gpu);
+  if (common.json) {
+    PrintJson(plan, profile.name(), deployment.model.name, pool, forecast);
+  } else {
+    PrintText(profile.name(), forecast);
   }
-  json assumed = json::array();
-  for (const auto& range : platform::StepAssumptions()) {
-    assumed.push_back({{"name", range.name}, {"unit", range.unit}, {"low", range.low}, {"likely", range.likely}, {"high", range.high}, {"source", range.source}});
+  if (forecast.stopped) {
+    fmt::print(stderr, "assay: stopped; {} of {} requests had ended{}\n", forecast.likely.requests, plan.workload.requests.size(),
+               forecast.likely_outcome.stopped ? ": what is shown is of those alone, and short ones end first" : ", their intervals are missing");
+    return kStoppedExitCode;
   }
-  const json out = {{"schema_version", 1},
-                    {"requests", summary.requests},
-                    {"refused", summary.refused},
-                    {"dropped", plan.workload.dropped},
-                    {"virtual_seconds", outcome.virtual_ms / 1e3},
-                    {"ttft_ms", ToJson(summary.ttft_ms, forecast.fast.ttft_ms, forecast.slow.ttft_ms)},
-                    {"tpot_ms", ToJson(summary.tpot_ms, forecast.fast.tpot_ms, forecast.slow.tpot_ms)},
-                    {"e2e_ms", ToJson(summary.e2e_ms, forecast.fast.e2e_ms, forecast.slow.e2e_ms)},
-                    {"output_tokens_per_s", summary.output_tokens_per_s},
-                    {"ledger", LedgerJson(outcome)},
-                    {"kv", {{"mean_share", outcome.kv_mean_share}, {"peak_share", outcome.kv_peak_share}, {"pool_bytes", PoolOf(deployment, *gpu).pool_bytes}}},
-                    {"preemptions", outcome.preemptions},
-                    {"running_peak", outcome.running_peak},
-                    {"profile", profile.name()},
-                    {"model", deployment.model.name},
-                    {"basis", NameOf(forecast.basis)},
-                    {"notes", forecast.notes},
-                    {"kernels_outside_coverage", cost.timer().outside_coverage()},
-                    {"assumed", assumed},
-                    {"simulator_cpu_seconds", cpu_seconds}};
-  fmt::print("{}\n", out.dump());
+  if (forecast.likely.requests == 0) {
+    return Error{ErrorKind::kNotHeld, fmt::format("no request was served, so there is no sample: each of the {} needs more cache than the pool of {:.2f} GiB "
+                                                  "holds; use more ranks, a larger GPU or a smaller cache type", forecast.likely.refused,
+                                                  static_cast<double>(pool.pool_bytes) / 0x1p30)};
+  }
   return static_cast<int>(kFine);
 }
 
@@ -221,7 +260,7 @@ void Register_simulate(CLI::App& app, const Common& common, int& exit_code) {
   app.add_option("--trace", options->trace, "requests: Azure CSV, Mooncake JSONL or arrival_s,prompt_tokens,output_tokens");
   app.add_option("--usecase", options->use_case, "a use case file: model, traffic, platform and policy from it; --trace then replaces its traffic");
   app.add_option("--candidate", options->candidate, "of the use case; default: its baseline");
-  app.add_option("--requests", options->requests, "to draw from a use case's distribution")->capture_default_str();
+  app.add_option("--requests", options->requests, "to draw from a use case's distribution; default: what the file says, or 10,000");
   app.add_option("--model", options->model, "a preset, a config.json, a GGUF or TOML file")->capture_default_str();
   app.add_option("--profile", options->profile, "platform profile: GPU/ENGINE/VERSION or a .toml file")->capture_default_str();
   app.add_option("--rate-scale", options->rate_scale, "play the trace this many times as fast")->capture_default_str();

@@ -1,8 +1,10 @@
 // The `assay` program: options every verb takes, the list of verbs, and exit codes. Verbs live in cmd_<verb>.cc; the build lists them.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <exception>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -54,6 +56,16 @@ int ExplainUsage(const CLI::App& app, const CLI::ParseError& error) {
   return assay::cli::kUsage;
 }
 
+// A seed that wraps around or stops at the largest number would name another stream than the one that was typed.
+unsigned long long ParseSeed(const std::string& text) {
+  unsigned long long seed = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  if (code != std::errc{} || end != text.data() + text.size()) {
+    throw CLI::ValidationError("--seed", fmt::format("'{}' is no whole number from 0 to {}", text, std::numeric_limits<unsigned long long>::max()));
+  }
+  return seed;
+}
+
 // Output that never reached its file is a failure, even where every verb was content.
 int Finish(int exit_code) {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
@@ -73,7 +85,9 @@ int main(int argc, char** argv) {
   app.add_flag("--json", common.json, "one JSON object on stdout instead of text");
   app.add_flag("--quiet,-q", common.quiet, "no progress on stderr");
   app.add_option("--db", common.db_path, "path of the store (SQLite); default: assay.db in the user's data directory");
-  app.add_option("--seed", common.seed, "root of every random stream")->capture_default_str()->check(CLI::NonNegativeNumber);
+  app.add_option_function<std::string>("--seed", [&](const std::string& text) { common.seed = ParseSeed(text); }, "root of every random stream")
+      ->type_name("UINT")
+      ->default_str(std::to_string(common.seed));
 
   int exit_code = kFine;
 #define ASSAY_VERB(name, help) Register_##name(*app.add_subcommand(#name, help), common, exit_code);

@@ -99,6 +99,19 @@ int64_t LengthDistribution::Quantile(double probability) const {
   return low;
 }
 
+LengthSampler::LengthSampler(const LengthDistribution& distribution) : distribution_(distribution) {
+  constexpr int64_t kWidestTable = 1 << 20;
+  if (distribution.max_tokens - distribution.min_tokens >= kWidestTable) return;
+  for (int64_t tokens = distribution.min_tokens; tokens <= distribution.max_tokens; ++tokens)
+    cdf_.push_back(distribution.Cdf(static_cast<double>(tokens)));
+}
+
+int64_t LengthSampler::At(double probability) const {
+  if (cdf_.empty()) return distribution_.Quantile(probability);
+  const auto found = std::lower_bound(cdf_.begin(), cdf_.end() - 1, probability);
+  return distribution_.min_tokens + (found - cdf_.begin());
+}
+
 double LengthDistribution::Mean() const {
   // Quantiles at the middle of equal slices: exact enough for a report, and right for every cut and mixture.
   constexpr int kSlices = 10000;

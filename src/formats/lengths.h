@@ -33,6 +33,17 @@ struct LengthDistribution {
   static LengthDistribution Constant(int64_t tokens);
 };
 
+// Quantile() for many draws: the distribution function is tabulated once, where the range is not too wide for a table.
+class LengthSampler {
+ public:
+  explicit LengthSampler(const LengthDistribution& distribution);
+  [[nodiscard]] int64_t At(double probability) const;
+
+ private:
+  LengthDistribution distribution_;
+  std::vector<double> cdf_;  // of min_tokens and each length above it; empty: asked of the distribution
+};
+
 struct LengthFit {
   LengthDistribution distribution;
   double ks_distance = 0;  // largest difference between the fitted and the empirical distribution function

@@ -75,5 +75,15 @@ TEST(Lengths, RefusesWhatHasNoLogarithmOrNoSpread) {
   EXPECT_TRUE(FitLogNormal(std::vector<int64_t>{1, 2}, 8).ok());
 }
 
+TEST(Lengths, SamplerDrawsWhatTheQuantileSays) {
+  const LengthDistribution narrow{.parts = {{.weight = 0.4, .median_tokens = 90, .sigma = 0.7}, {.weight = 0.6, .median_tokens = 800, .sigma = 0}},
+                                  .min_tokens = 7, .max_tokens = 5000};
+  const LengthDistribution wide{.parts = {{.weight = 1, .median_tokens = 1e5, .sigma = 1}}, .min_tokens = 1, .max_tokens = 10'000'000};
+  for (const LengthDistribution& lengths : {narrow, wide, LengthDistribution::Constant(5)}) {
+    const LengthSampler sampler(lengths);
+    for (int i = 0; i <= 1000; ++i) EXPECT_EQ(sampler.At(i / 1000.0), lengths.Quantile(i / 1000.0)) << i;
+  }
+}
+
 }  // namespace
 }  // namespace assay::formats

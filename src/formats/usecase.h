@@ -19,6 +19,9 @@
 
 namespace assay::formats {
 
+// More requests than this are not simulated at once: a percentile is settled by thousands.
+constexpr int64_t kMostSimulatedRequests = 2'000'000;
+
 // [workload]
 enum class Arrivals {
   kTrace,    // as the trace says

@@ -197,7 +197,7 @@ Workload ReadWorkload(TomlReader* root, const std::string& usecase_path) {
   w.prompt_tokens = ReadLengths(&*r, "prompt_tokens");
   w.output_tokens = ReadLengths(&*r, "output_tokens");
   w.requests_per_second = r->Number("requests_per_second", {.low = 1e-6, .high = 1e6, .unit = "requests a second"});
-  w.requests = r->Integer("requests", {.low = 1, .high = 1e8, .unit = "requests"});
+  w.requests = r->Integer("requests", {.low = 1, .high = kMostSimulatedRequests, .unit = "requests, all simulated; thousands settle a percentile"});
   w.shared_prefix = ReadSharedPrefix(&*r);
   Assign(r->Number("rate_scale", {.low = 1e-3, .high = 1e3, .unit = "a factor"}), &w.rate_scale);
   Assign(r->String("source"), &w.source);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <ctime>
 #include <limits>
 
 #include <fmt/format.h>
@@ -80,15 +81,25 @@ Result<Forecast> MakeForecast(std::span<const Request> requests, const Setting& 
   const auto draws = Draws(setting);
   for (size_t i = 0; i < draws.size(); ++i) {
     ASSAY_TRY(Machine machine, MakeMachine(setting, draws[i]));
-    ASSAY_TRY(Outcome outcome, Simulate(requests, setting.deployment->policy, machine.pool, machine.steps, setting.clients));
+    const Watch watch = [&](double share) { return setting.watch((static_cast<double>(i) + share) / static_cast<double>(draws.size())); };
+    const std::clock_t start = std::clock();
+    ASSAY_TRY(Outcome outcome, Simulate(requests, setting.deployment->policy, machine.pool, machine.steps, setting.clients,
+                                        setting.watch ? watch : Watch()));
     const Summary summary = Summarise(outcome, setting.warm_up);
+    forecast.stopped = outcome.stopped;
+    if (outcome.stopped && i > 0) {
+      forecast.fast = forecast.slow = Summary();
+      return forecast;
+    }
     if (i == 0) {
+      forecast.likely_cpu_seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
       forecast.likely = summary;
       forecast.likely_outcome = std::move(outcome);
       // A simulation of measured kernels is `simulated`; bounded or assumed kernels make it weaker.
       forecast.basis = Weaker(Basis::kSimulated, machine.steps.timer().basis());
       forecast.notes = machine.steps.timer().notes();
       forecast.kernels_outside_coverage = machine.steps.timer().outside_coverage();
+      if (forecast.stopped) return forecast;
     }
     if (i == 1) forecast.fast = summary;
     if (i == 2) forecast.slow = summary;

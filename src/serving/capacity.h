@@ -24,6 +24,8 @@ bool Holds(const Slo& slo, const Summary& summary);
 struct Forecast {
   Outcome likely_outcome;
   Summary likely, fast, slow;
+  bool stopped = false;                // by the watch: `likely` is of the requests that had ended, `fast` and `slow` are empty
+  double likely_cpu_seconds = 0;       // of the likely run
   Basis basis = Basis::kSimulated;
   std::vector<std::string> notes;      // of the step times: what is bounded, transferred or outside coverage
   int64_t kernels_outside_coverage = 0;
@@ -34,6 +36,7 @@ struct Setting {
   std::string_view gpu = {};           // empty: the profile's
   Clients clients = {};
   size_t warm_up = 0;                  // requests simulated but not reported
+  Watch watch = {};                    // sees the share of all runs of a forecast
 };
 Result<Forecast> MakeForecast(std::span<const Request> requests, const Setting& setting);
 

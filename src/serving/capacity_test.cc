@@ -83,6 +83,32 @@ TEST(Forecast, IntervalHoldsTheLikelyRun) {
   EXPECT_GT(forecast->slow.tpot_ms.p50.value, forecast->likely.tpot_ms.p50.value);
 }
 
+TEST(Forecast, StoppedBetweenDrawsKeepsTheLikelyRunAndInventsNoInterval) {
+  Case c = Chat();
+  c.requests = Generate({.requests_per_s = 4, .requests = 20'000, .prompt = {.mean_log = 6.5, .sigma_log = 0.6}, .output = {.mean_log = 5, .sigma_log = 0.5}}, 1);
+  const auto forecast = MakeForecast(c.requests, {.profile = &c.profile, .deployment = &c.deployment, .watch = [](double share) { return share < 0.4; }});
+  ASSERT_TRUE(forecast.ok());
+  EXPECT_TRUE(forecast->stopped);
+  EXPECT_FALSE(forecast->likely_outcome.stopped);
+  EXPECT_EQ(forecast->likely.requests, 20'000);
+  EXPECT_EQ(forecast->fast.ttft_ms.count, 0);
+  EXPECT_EQ(forecast->slow.ttft_ms.count, 0);
+}
+
+TEST(Workload, RefusesNoSampleAndMoreThanIsSimulatedAtOnce) {
+  formats::Workload w;
+  w.prompt_tokens = formats::LengthDistribution::Constant(100);
+  w.output_tokens = formats::LengthDistribution::Constant(10);
+  w.requests_per_second = 1;
+  for (int64_t count : {int64_t{0}, int64_t{-1}, formats::kMostSimulatedRequests + 1}) EXPECT_FALSE(FromUseCase(w, count, 1).ok()) << count;
+  EXPECT_EQ(FromUseCase(w, 1, 1)->requests.size(), 1U);
+  formats::Trace trace;
+  trace.requests.resize(static_cast<size_t>(formats::kMostSimulatedRequests) + 1, {.prompt_tokens = 1, .output_tokens = 1});
+  const auto refused = FromTrace(trace, 1);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("cut the trace"), std::string::npos);
+}
+
 TEST(Workload, DropsAndCountsRequestsWithoutAnAnswer) {
   const auto trace = formats::ParseTrace("arrival_s,prompt_tokens,output_tokens\n0,10,5\n1,10,0\n2,20,5\n", "t.csv");
   ASSERT_TRUE(trace.ok()) << trace.error().message;

@@ -23,8 +23,9 @@ struct Sequence {
 
 class Engine {
  public:
-  Engine(std::span<const Request> requests, const Policy& policy, const KvPool& pool, StepCost& cost, const Clients& clients)
-      : requests_(requests), policy_(policy), pool_(pool), cost_(cost), clients_(clients), free_(pool.pool_bytes) {
+  Engine(std::span<const Request> requests, const Policy& policy, const KvPool& pool, StepCost& cost, const Clients& clients, const Watch& watch)
+      : requests_(requests), policy_(policy), pool_(pool), cost_(cost), clients_(clients), watch_(watch), free_(pool.pool_bytes) {
+    for (const Request& r : requests) output_tokens_ += r.output_tokens;
     watermark_bytes_ = static_cast<int64_t>(policy.watermark * static_cast<double>(pool.pool_bytes));
     overhead_ms_ = cost.RequestOverheadMs();
     outcome_.requests.resize(requests.size());
@@ -35,7 +36,7 @@ class Engine {
                              ? std::min(requests_.size(), static_cast<size_t>(clients_.closed_loop_concurrency))
                              : 0;
     for (size_t i = 0; i < first; ++i) Release(0);
-    for (;;) {
+    while (!Stopped()) {
       PullArrivals();
       if (running_.empty() && waiting_.empty()) {
         if (next_ >= requests_.size() || clients_.closed_loop_concurrency > 0) {
@@ -53,6 +54,16 @@ class Engine {
   }
 
  private:
+  // Work is counted in sequences looked at, which is what a step costs us.
+  bool Stopped() {
+    constexpr int64_t kLookEvery = 1 << 16;
+    work_ += 16 + static_cast<int64_t>(running_.size());
+    if (!watch_ || work_ < kLookEvery) return false;
+    work_ = 0;
+    outcome_.stopped = !watch_(static_cast<double>(produced_tokens_) / static_cast<double>(std::max<int64_t>(output_tokens_, 1)));
+    return outcome_.stopped;
+  }
+
   // --- arrivals ---
   // A closed-loop client sends the next request of the list. The overhead before the queue is the client's to wait for.
   void Release(double at_ms) {
@@ -86,6 +97,7 @@ class Engine {
     // The last token is never written to the cache, but is counted: engines reserve for it.
     if (pool_.BytesFor(int64_t{r.prompt_tokens} + r.output_tokens) > pool_.pool_bytes) {
       ++outcome_.refused;
+      produced_tokens_ += r.output_tokens;  // nothing is left to do for it
       if (clients_.closed_loop_concurrency > 0) Release(now_ms_);
       return;
     }
@@ -196,6 +208,7 @@ class Engine {
       if (s.computed < s.total) continue;
       ++s.total;
       --s.remaining;
+      ++produced_tokens_;
       if (outcome_.requests[s.request].first_token_ms < 0) outcome_.requests[s.request].first_token_ms = now_ms_;
     }
     RemoveEnded();
@@ -299,6 +312,7 @@ class Engine {
     outcome_.ledger.steps += done;
     outcome_.ledger.decode_only_steps += done;
     outcome_.ledger.decode_tokens += done * count;
+    produced_tokens_ += done * count;
     Account({.attention_ms = attention_ms, .gemm_ms = dense.gemm_ms * k, .collective_ms = dense.collective_ms * k,
              .other_ms = dense.other_ms * k, .host_ms = dense.host_ms * k, .outside_ms = dense.outside_ms * k + outside_ms}, free_before, free_);
     RemoveEnded();
@@ -350,6 +364,10 @@ class Engine {
   const KvPool& pool_;
   StepCost& cost_;
   Clients clients_;
+  const Watch& watch_;
+  int64_t work_ = 0;
+  int64_t output_tokens_ = 0;    // of all requests
+  int64_t produced_tokens_ = 0;  // so far
   size_t next_ = 0;
   std::deque<Queued> queued_;  // released by closed-loop clients, not yet at the queue
   std::deque<Sequence> waiting_;
@@ -378,7 +396,8 @@ int64_t KvPool::BytesFor(int64_t tokens) const {
   return bytes;
 }
 
-Result<Outcome> Simulate(std::span<const Request> requests, const Policy& policy, const KvPool& pool, StepCost& cost, const Clients& clients) {
+Result<Outcome> Simulate(std::span<const Request> requests, const Policy& policy, const KvPool& pool, StepCost& cost, const Clients& clients,
+                         const Watch& watch) {
   if (policy.max_batched_tokens < 1 || policy.max_sequences < 1) {
     return BadInput(fmt::format("max_batched_tokens is {} and max_sequences {}; both must be at least 1", policy.max_batched_tokens,
                                 policy.max_sequences));
@@ -396,7 +415,7 @@ Result<Outcome> Simulate(std::span<const Request> requests, const Policy& policy
     if (!(r.arrival_ms >= last_ms)) return BadInput(fmt::format("request {}: arrives at {} ms, before the one ahead of it", i, r.arrival_ms));
     last_ms = r.arrival_ms;
   }
-  return Engine(requests, policy, pool, cost, clients).Run();
+  return Engine(requests, policy, pool, cost, clients, watch).Run();
 }
 
 }  // namespace assay::serving

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -80,7 +81,7 @@ class TimedSteps final : public StepCost {
 
 struct RequestTimes {
   double arrival_ms = 0;      // as released: a closed-loop client's is the end of its former request
-  double first_token_ms = -1; // < 0: refused, its cache would not fit the pool alone
+  double first_token_ms = -1; // < 0: refused, its cache would not fit the pool alone; or the run was stopped before it
   double end_ms = -1;
   int32_t output_tokens = 0;
   int32_t preemptions = 0;
@@ -110,13 +111,19 @@ struct Outcome {
   double kv_mean_share = 0;            // of the pool, over busy time
   double kv_peak_share = 0;
   int running_peak = 0;
+  bool stopped = false;                // by the watch: requests without an end were waiting or running then
 };
 
 struct Clients {
   int closed_loop_concurrency = 0;  // 0: requests arrive at arrival_ms; else this many clients, each sending its next at once
 };
 
+// Asked now and then (after so much work, not time: a run stays deterministic) with the share of the answers' tokens that is there; false
+// ends the run where it is.
+using Watch = std::function<bool(double share)>;
+
 // `requests` must be sorted by arrival (open loop).
-Result<Outcome> Simulate(std::span<const Request> requests, const Policy& policy, const KvPool& pool, StepCost& cost, const Clients& clients = {});
+Result<Outcome> Simulate(std::span<const Request> requests, const Policy& policy, const KvPool& pool, StepCost& cost, const Clients& clients = {},
+                         const Watch& watch = {});
 
 }  // namespace assay::serving

@@ -367,5 +367,30 @@ TEST(Metrics, PercentileIntervalHoldsTheTruthAsOftenAsItSays) {
   EXPECT_GT(inside, static_cast<int>(0.92 * kTrials));
 }
 
+TEST(Simulate, AWatchSeesTheShareRiseAndEndsTheRunWithWhatHadEnded) {
+  const auto requests = Generate({.requests_per_s = 5, .requests = 100'000, .prompt = {.mean_log = 5, .sigma_log = 0.5},
+                                  .output = {.mean_log = 5, .sigma_log = 0.5}}, 3);
+  const KvPool pool{.pool_bytes = 1'000'000'000, .groups = {{.bytes_per_token = 1000}}};
+  ToyCost cost;
+  std::vector<double> shares;
+  const auto whole = Simulate(requests, {}, pool, cost, {}, [&](double share) { return shares.push_back(share), true; });
+  ASSERT_TRUE(whole.ok());
+  EXPECT_FALSE(whole->stopped);
+  ASSERT_GT(shares.size(), 1U);
+  EXPECT_TRUE(std::is_sorted(shares.begin(), shares.end()));
+  EXPECT_LE(shares.back(), 1);
+  const auto cut = Simulate(requests, {}, pool, cost, {}, [&](double share) { return share < shares[0] / 2; });
+  ASSERT_TRUE(cut.ok());
+  EXPECT_TRUE(cut->stopped);
+  const Summary summary = Summarise(*cut);
+  EXPECT_GT(summary.requests, 0);
+  EXPECT_LT(summary.requests, 100'000);
+  // What had ended is told as the whole run tells it.
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (!cut->requests[i].served()) continue;
+    EXPECT_EQ(cut->requests[i].end_ms, whole->requests[i].end_ms) << i;
+  }
+}
+
 }  // namespace
 }  // namespace assay::serving

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <string>
 
 #include "fmt/format.h"
 
@@ -57,9 +56,23 @@ void Progress::Draw(std::string_view label) {
   const int tenth = static_cast<int>(10 * done_ / std::max<int64_t>(1, total_));
   if (!terminal_ && tenth == last_tenth_) return;
   last_tenth_ = tenth;
-  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  const double left = cost_paid_ > 0 ? cost_left_ * elapsed / cost_paid_ : cost_left_;
-  std::string line = fmt::format("[{}/{}] {}, about {} left", done_ + 1, total_, label, Duration(left));
+  const double left = cost_paid_ > 0 ? cost_left_ * ElapsedSeconds() / cost_paid_ : cost_left_;
+  Print(fmt::format("[{}/{}] {}, about {} left", done_ + 1, total_, label, Duration(left)));
+}
+
+void Progress::Share(double share, std::string_view label) {
+  const double elapsed = ElapsedSeconds();
+  if (quiet_ || elapsed < 1 || share <= 0) return;
+  const int tenth = static_cast<int>(10 * share);
+  if (!terminal_ && tenth == last_tenth_) return;
+  last_tenth_ = tenth;
+  Print(fmt::format("{:3.0f} % {}, about {} left", 100 * share, label, Duration(elapsed * (1 - share) / share)));
+}
+
+double Progress::ElapsedSeconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+void Progress::Print(const std::string& text) {
+  std::string line = text;
   if (!terminal_) {
     fmt::print(file_, "{}\n", line);
     return;

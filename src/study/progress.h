@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <string>
 #include <string_view>
 
 namespace assay {
@@ -18,9 +19,13 @@ class Progress {
   void Begin(std::string_view label);
   void Done(double cost);
   void Skip(double cost);  // stored by an earlier run: counts as done, not for the pace
+  // For work without cells: the share that is done. Says nothing in the first second, so that short work stays silent.
+  void Share(double share, std::string_view label);
 
  private:
   void Draw(std::string_view label);
+  void Print(const std::string& line);
+  [[nodiscard]] double ElapsedSeconds() const;
 
   std::FILE* file_;
   bool quiet_;
