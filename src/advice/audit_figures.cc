@@ -22,12 +22,20 @@ json ArtifactOf(const AuditSetting& setting, const std::vector<Measurement>& row
   return nullptr;
 }
 
+// A curve is as weak as the number that stands for it in the tables.
+Basis BasisOf(const std::vector<Measurement>& rows, std::string_view scope, std::string_view metric) {
+  for (const Measurement& row : rows) {
+    if (row.metric == metric && ScopeOf(row) == scope) return row.quantity.basis;
+  }
+  return Basis::kRefused;
+}
+
 Figure Distribution(const AuditSetting& setting, const std::vector<Measurement>& rows, const char* key, std::string title, std::string x_label) {
   Figure figure{.id = key, .title = std::move(title), .x_label = std::move(x_label), .y_label = "Share of requests", .x_log = true};
   for (const CandidatePlan& plan : setting.plans) {
     const json curves = ArtifactOf(setting, rows, plan.letter, "max_rate_per_second");
     if (!curves.is_object() || !curves.contains(key)) continue;
-    Curve curve{.scope = plan.letter, .label = plan.letter + " " + plan.candidate->id, .basis = Basis::kSimulated};
+    Curve curve{.scope = plan.letter, .label = plan.letter + " " + plan.candidate->id, .basis = BasisOf(rows, plan.letter, std::string(key) + "_p95")};
     const json& quantiles = curves[key];
     for (size_t i = 0; i < quantiles.size(); ++i) {
       if (!quantiles[i].is_number()) continue;
@@ -120,11 +128,16 @@ size_t Nearest(const std::vector<double>& grid, double x) {
   return best;
 }
 
+struct Contender {
+  std::string letter;
+  DecodeStepModel::Step step;
+};
+
 // Whether the fastest is so whatever lies inside the intervals, of all others and not only of the next. A time from beyond the measured
 // region decides nothing: not as the winner's, and not as a rival's that might be better than extrapolated.
-bool Decided(const std::vector<std::pair<std::string, Quantity>>& times) {
-  return std::all_of(times.begin(), times.end(), [&](const auto& time) {
-    return time.second.basis < Basis::kAssumed && (&time == times.data() || times[0].second.high < time.second.low);
+bool Decided(const std::vector<Contender>& ascending) {
+  return std::all_of(ascending.begin(), ascending.end(), [&](const Contender& one) {
+    return !one.step.is_extrapolated && (&one == ascending.data() || ascending[0].step.time.high < one.step.time.low);
   });
 }
 
@@ -148,7 +161,7 @@ CrossoverMap MakeCrossover(const AuditSetting& setting, const std::vector<Measur
   for (const CandidatePlan& plan : setting.plans) {
     if (plan.candidate->implementation_is_own) continue;  // another engine's times decide nothing here
     auto model = DecodeStepModel::Make({.usecase = &setting.usecase, .plan = &plan, .traffic = &setting.traffic, .assume = setting.conditions.assume});
-    if (model.ok() && model->basis() < Basis::kBounded) models.emplace_back(plan.letter, std::move(model).value());
+    if (model.ok() && !model->is_floor()) models.emplace_back(plan.letter, std::move(model).value());
   }
   if (models.size() < 2) {
     map.refused = "fewer than two candidates have decode times in one engine and version";
@@ -158,17 +171,17 @@ CrossoverMap MakeCrossover(const AuditSetting& setting, const std::vector<Measur
   for (double sequences = 1; sequences <= 256; sequences *= 2) map.concurrency.push_back(sequences);
   for (const double sequences : map.concurrency) {
     for (const double tokens : map.context_tokens) {
-      std::vector<std::pair<std::string, Quantity>> times;
+      std::vector<Contender> times;
       for (auto& [letter, model] : models) {
-        Quantity time = model.At(tokens, static_cast<int>(sequences));
-        if (!time.refused()) times.emplace_back(letter, std::move(time));
+        DecodeStepModel::Step step = model.At(tokens, static_cast<int>(sequences));
+        if (!step.time.refused()) times.push_back({letter, std::move(step)});
       }
       CrossoverMap::Cell cell;
       if (!times.empty()) {
-        std::sort(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.second.value < b.second.value; });
-        cell.winner = times[0].first;
+        std::sort(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.step.time.value < b.step.time.value; });
+        cell.winner = times[0].letter;
         cell.decided = Decided(times);
-        cell.margin = times.size() > 1 ? times[1].second.value / times[0].second.value - 1 : 0;
+        cell.margin = times.size() > 1 ? times[1].step.time.value / times[0].step.time.value - 1 : 0;
       }
       map.cells.push_back(cell);
     }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "advice/audit_cells.h"
@@ -68,7 +69,9 @@ Quantity Headroom(const CandidateFacts& facts, const Objectives& objectives) {
       tightest = Quantity::Refused("ratio", reached.origin);
       return;
     }
-    const Quantity ratio{*limit / reached.value, *limit / reached.high, *limit / reached.low, "ratio", reached.basis,
+    // A time that is only a floor leaves the headroom open below.
+    const double low = std::isinf(reached.high) ? -std::numeric_limits<double>::infinity() : *limit / reached.high;
+    const Quantity ratio{*limit / reached.value, low, *limit / reached.low, "ratio", reached.basis,
                          fmt::format("{} objective {:g} ms over the simulated p95; {}", name, *limit, reached.origin)};
     if (tightest.refused() ? tightest.origin.starts_with("the use case") : ratio.value < tightest.value) tightest = ratio;
   };

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -175,6 +176,36 @@ TEST_F(AuditTest, KernelsBeyondTheMeasuredRowsWeakenWidenAndDecideNothing) {
   const size_t far = 5;  // 16,384 tokens, one sequence
   EXPECT_EQ(audit.crossover.context_tokens[far], 16384);
   EXPECT_FALSE(audit.crossover.cells[far].decided);
+}
+
+TEST_F(AuditTest, NumbersOfOneServiceAreAsWeakAsItsSteps) {
+  const AuditResult audit = Run({});
+  for (const Measurement& row : audit.rows) {
+    if (row.probe != "serving" || row.quantity.refused()) continue;
+    EXPECT_EQ(row.quantity.basis, Basis::kAssumed) << IdOf(row);  // norms and host time are declared ranges
+    EXPECT_LE(row.quantity.low, row.quantity.high) << IdOf(row);
+  }
+  for (const char* derived : {"replica_count", "cost_usd_per_month", "slo_headroom"}) EXPECT_EQ(audit.Find("A", derived)->quantity.basis, Basis::kAssumed) << derived;
+  for (const Figure& figure : audit.figures) {
+    if (figure.id != "ttft_ms" && figure.id != "tpot_ms") continue;
+    for (const Curve& curve : figure.curves) EXPECT_EQ(curve.basis, Basis::kAssumed) << figure.id;
+  }
+}
+
+TEST_F(AuditTest, AFloorHasNoOtherEnd) {
+  std::string text = Fill(kUseCase, {.hybrid_quality = kMeasuredQuality});
+  text = WithStack(text, "gqa\"\nread = \"quest(page_tokens=16,budget_pages=64)");
+  const AuditResult audit = RunText(text);
+  for (const Measurement& row : audit.rows) {
+    if (row.probe != "serving" || ScopeOf(row) != "C" || row.metric == "outside_coverage_share") continue;
+    const bool is_rate = row.metric == "max_rate_per_second";
+    EXPECT_TRUE(std::isinf(is_rate ? row.quantity.low : row.quantity.high)) << IdOf(row);
+    EXPECT_TRUE(std::isfinite(is_rate ? row.quantity.high : row.quantity.low)) << IdOf(row);
+  }
+  EXPECT_TRUE(std::isinf(audit.Find("C", "cost_usd_per_month")->quantity.high));
+  EXPECT_TRUE(std::isinf(audit.Find("C", "slo_headroom")->quantity.low));
+  EXPECT_EQ(audit.advice.assessments[2].standing, Standing::kUndecided) << audit.advice.assessments[2].reason;
+  EXPECT_TRUE(audit.advice.assessments[2].net_usd_over_horizon.refused());
 }
 
 TEST_F(AuditTest, EveryFlipThatIsNamedFlipsWhenItIsRun) {

@@ -23,6 +23,7 @@ struct Finding {
 std::string Range(const Quantity& q) {
   if (q.low == q.high) return fmt::format("{:.4g}", q.value);
   if (std::isinf(q.high)) return fmt::format("at least {:.4g}", q.low);
+  if (std::isinf(q.low)) return fmt::format("at most {:.4g}", q.high);
   return fmt::format("{:.4g}..{:.4g}", q.low, q.high);
 }
 
@@ -34,6 +35,7 @@ Finding AtMost(std::string_view name, const Quantity& q, double limit) {
   }
   if (q.high <= limit) return {Standing::kFeasible, fmt::format("{} {} {} holds {:.4g}", name, Range(q), q.unit, limit)};
   if (q.low > limit) return {Standing::kInfeasible, fmt::format("{} {} {} misses {:.4g}", name, Range(q), q.unit, limit)};
+  if (std::isinf(q.high)) return {Standing::kUndecided, fmt::format("{} {} {}: a bound, which cannot say that it holds {:.4g}", name, Range(q), q.unit, limit)};
   return {Standing::kUndecided, fmt::format("{} {} {} straddles {:.4g}", name, Range(q), q.unit, limit)};
 }
 
@@ -100,7 +102,7 @@ Finding JudgeQuality(const CandidateFacts& candidate, const Objectives& objectiv
 Quantity PairedDifference(const Quantity& a, const Quantity& b) {
   if (a.refused()) return a;
   if (b.refused()) return b;
-  if (std::isinf(a.high) || std::isinf(b.high)) return Quantity::Refused(a.unit, "both costs are known from one side only, and bounds do not subtract");
+  if (std::isinf(a.high) || std::isinf(b.high) || std::isinf(a.low) || std::isinf(b.low)) return Quantity::Refused(a.unit, "a cost is known from one side only, and bounds do not subtract");
   const auto [low, high] = std::minmax({a.low - b.low, a.value - b.value, a.high - b.high});
   return {a.value - b.value, low, high, a.unit, Weaker(a.basis, b.basis), a.basis >= b.basis ? a.origin : b.origin};
 }

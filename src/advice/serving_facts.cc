@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "advice/step_model.h"
 #include "core/random.h"
@@ -61,7 +62,7 @@ platform::StepDraw DrawOf(const ServingRequest& request, const platform::Profile
   if (layer_us > 0) draw.layer_overhead_us = layer_us;
   take("sampling_us_per_sequence", [&](double us) { draw.host_us_per_sequence = us; });
   take("host_us_per_request", [&](double us) { draw.request_overhead_ms = us / 1000; });
-  take("kernel_time_factor", [&](double factor) { draw.attention_factor *= factor, draw.gemm_factor *= factor; });
+  take("kernel_time_factor", [&](double factor) { draw.attention_factor *= factor, draw.prefill_factor *= factor, draw.gemm_factor *= factor; });
   take("communication_factor", [&](double factor) { draw.collective_factor *= factor; });
   return draw;
 }
@@ -187,11 +188,6 @@ double MaxRate(const ServingRequest& request, Service& service, SearchEffort eff
   return low;
 }
 
-Quantity FromCorners(const std::array<double, 3>& values, std::string unit, std::string origin) {
-  const auto [low, high] = std::minmax({values[0], values[1], values[2]});
-  return {values[kLikely], low, high, std::move(unit), Basis::kSimulated, std::move(origin)};
-}
-
 // What the rows lack for a step whose extrapolated share is more than is tolerated; empty if it is not.
 std::string OutsideNote(const platform::StepTimer& timer, double outside_share) {
   if (outside_share <= platform::kOutsideShareTolerated) return "";
@@ -201,14 +197,26 @@ std::string OutsideNote(const platform::StepTimer& timer, double outside_share) 
   return note;
 }
 
-void Weaken(const platform::StepTimer& timer, const std::string& outside_note, Quantity* quantity) {
-  if (quantity->refused()) return;
-  quantity->basis = Weaker(quantity->basis, timer.basis());
-  for (const std::string& note : timer.notes()) quantity->origin += "; " + note;
-  if (outside_note.empty()) return;
-  quantity->basis = Weaker(quantity->basis, Basis::kAssumed);
-  quantity->origin += "; " + outside_note;
-}
+// Where the truth lies beside a number made of steps of which a part is only a floor: above a time, below a rate.
+enum class Grows { kWithTime, kAgainstTime };
+
+// The one place where numbers are made of steps: the basis is that of the steps (the weakest among their parts), the interval that of the
+// three corners, and where a step is a floor the end that nothing is known of stays open.
+struct FromSteps {
+  const platform::StepTimer& timer;
+  std::string outside_note{};
+
+  [[nodiscard]] Quantity Make(const std::array<double, 3>& values, Grows grows, std::string unit, std::string origin) const {
+    constexpr double kOpen = std::numeric_limits<double>::infinity();
+    const auto [low, high] = std::minmax({values[0], values[1], values[2]});
+    for (const std::string& note : timer.notes()) origin += "; " + note;
+    if (!outside_note.empty()) origin += "; " + outside_note;
+    Quantity made{values[kLikely], low, high, std::move(unit), Weaker(Basis::kSimulated, timer.basis()), std::move(origin)};
+    if (timer.is_floor() && grows == Grows::kWithTime) made.value = made.low, made.high = kOpen;
+    if (timer.is_floor() && grows == Grows::kAgainstTime) made.value = made.high, made.low = -kOpen;
+    return made;
+  }
+};
 
 void Refuse(ServingFacts& facts, const std::string& reason) {
   facts.max_rate = Quantity::Refused("1/s", reason);
@@ -222,11 +230,13 @@ void Refuse(ServingFacts& facts, const std::string& reason) {
 }
 
 // Attention's share of a step with the interval that both ends of both parts allow.
-Quantity ShareOf(const std::array<platform::StepParts, 3>& parts, std::string origin) {
+Quantity ShareOf(const FromSteps& from, const std::array<platform::StepParts, 3>& parts, std::string origin) {
   const auto share = [](double attention, double rest) { return attention / (attention + rest); };
   const auto rest = [&](Corner corner) { return parts[corner].total_ms() - parts[corner].attention_ms; };
-  return {platform::AttentionShare(parts[kLikely]), share(parts[kOptimistic].attention_ms, rest(kPessimistic)),
-          share(parts[kPessimistic].attention_ms, rest(kOptimistic)), "fraction", Basis::kAssumed, std::move(origin)};
+  Quantity made = from.Make({share(parts[kOptimistic].attention_ms, rest(kPessimistic)), platform::AttentionShare(parts[kLikely]),
+                             share(parts[kPessimistic].attention_ms, rest(kOptimistic))}, Grows::kWithTime, "fraction", std::move(origin));
+  made.high = std::min(made.high, 1.0);  // a share, at most all of it
+  return made;
 }
 
 // Sampled points of (context, sequences running) over decoded tokens: where the traffic lies on the crossover map.
@@ -284,7 +294,7 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
   }
   const std::string profile = ProfileNameOf(*request.plan, *request.usecase);
   facts.rate_origin = fmt::format("kernel times of {}; {}; {}", profile, request.traffic->origin,
-                                  "interval: optimistic and pessimistic corner of kernel errors and assumed parts");
+                                  "interval: optimistic and pessimistic corner of kernel errors and assumed parts; weakest part: norms, sampling and host time, declared ranges");
 
   std::array<double, 3> max_rate{};
   std::array<double, 3> outside{};
@@ -292,7 +302,8 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
     max_rate[corner] = MaxRate(request, services[corner], kThorough);
     outside[corner] = services[corner].outside_share;
   }
-  facts.max_rate = FromCorners(max_rate, "1/s", "largest rate at which the simulated p95 holds the objectives; " + facts.rate_origin);
+  FromSteps from{.timer = services[kLikely].steps.timer()};
+  facts.max_rate = from.Make(max_rate, Grows::kAgainstTime, "1/s", "largest rate at which the simulated p95 holds the objectives; " + facts.rate_origin);
 
   // Sized for the pessimistic corner: whoever runs the service must hold the objective there too. If even an idle replica misses it,
   // the likely corner, and the misses show.
@@ -341,50 +352,43 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
     prefill_parts[corner] = timer.Step({&chunk, 1}, 0, 0);
     step_ms[corner] = decode_parts[corner].total_ms();
   }
+  from.outside_note = OutsideNote(from.timer, outside[kLikely]);
+  if (!from.outside_note.empty()) facts.max_rate.origin += "; " + from.outside_note;
   const std::string at_rate = fmt::format("simulated at {:.4g} requests/s a replica, {:.0f} replica(s); {}", replica_rate, facts.replicas, facts.rate_origin);
   const auto percentile = [&](auto&& list, double p) {
     std::array<double, 3> values{};
     for (const Corner corner : kCorners) values[corner] = Percentile(list(latencies[corner]), p);
-    return FromCorners(values, "ms", at_rate);
+    return from.Make(values, Grows::kWithTime, "ms", at_rate);
   };
   const auto ttft = [](const Latencies& l) -> const std::vector<double>& { return l.ttft_ms; };
   const auto tpot = [](const Latencies& l) -> const std::vector<double>& { return l.tpot_ms; };
   facts.ttft_ms_p50 = percentile(ttft, 0.50), facts.ttft_ms_p95 = percentile(ttft, 0.95), facts.ttft_ms_p99 = percentile(ttft, 0.99);
   facts.tpot_ms_p50 = percentile(tpot, 0.50), facts.tpot_ms_p95 = percentile(tpot, 0.95), facts.tpot_ms_p99 = percentile(tpot, 0.99);
   facts.e2e_ms_p95 = percentile([](const Latencies& l) -> const std::vector<double>& { return l.e2e_ms; }, 0.95);
-  facts.kv_peak_bytes = FromCorners(kv_peak, "B", at_rate);
-  facts.preemptions = FromCorners(preemptions, "preemptions", at_rate);
-  facts.batch_mean = FromCorners(batch, "sequences", at_rate);
-  const std::string step_origin = fmt::format("one step of {} sequences at {:.0f} tokens of context; {}; norms, sampling and host time are assumed ranges", sequences,
+  facts.kv_peak_bytes = from.Make(kv_peak, Grows::kWithTime, "B", at_rate);
+  facts.preemptions = from.Make(preemptions, Grows::kWithTime, "preemptions", at_rate);
+  facts.batch_mean = from.Make(batch, Grows::kWithTime, "sequences", at_rate);
+  const std::string step_origin = fmt::format("one step of {} sequences at {:.0f} tokens of context; {}; weakest part: norms, sampling and host time, declared ranges", sequences,
                                               shape.decode_context_mean, profile);
-  facts.decode_step_ms = FromCorners(step_ms, "ms", step_origin);
-  facts.decode_step_ms.basis = Basis::kAssumed;
-  facts.attention_share_decode = ShareOf(decode_parts, step_origin);
-  facts.attention_share_prefill = ShareOf(prefill_parts, fmt::format("one step that prefills a prompt of {:.0f} tokens; {}; norms and host time are assumed ranges", shape.prompt_p50, profile));
-  const std::string outside_note = OutsideNote(services[kLikely].steps.timer(), outside[kLikely]);
-  facts.outside_share = FromCorners(outside, "fraction", outside_note.empty() ? "kernel calls from beyond the measured region, of busy time; " + profile : outside_note);
-  // A sum takes the weakest basis among its parts and names it: a window timed by full attention's rows makes all of these bounds.
-  for (Quantity* q : {&facts.max_rate, &facts.ttft_ms_p50, &facts.ttft_ms_p95, &facts.ttft_ms_p99, &facts.tpot_ms_p50, &facts.tpot_ms_p95,
-                      &facts.tpot_ms_p99, &facts.e2e_ms_p95, &facts.decode_step_ms, &facts.kv_peak_bytes, &facts.preemptions, &facts.batch_mean,
-                      &facts.attention_share_decode, &facts.attention_share_prefill}) {
-    Weaken(services[kLikely].steps.timer(), outside_note, q);
-  }
+  facts.decode_step_ms = from.Make(step_ms, Grows::kWithTime, "ms", step_origin);
+  facts.attention_share_decode = ShareOf(from, decode_parts, step_origin);
+  facts.attention_share_prefill = ShareOf(from, prefill_parts, fmt::format("one step that prefills a prompt of {:.0f} tokens; {}; weakest part: norms and host time, declared ranges", shape.prompt_p50, profile));
+  const auto [outside_low, outside_high] = std::minmax({outside[0], outside[1], outside[2]});
+  facts.outside_share = {outside[kLikely], outside_low, outside_high, "fraction", Weaker(Basis::kSimulated, from.timer.basis()),
+                         from.outside_note.empty() ? "kernel calls from beyond the measured region, of busy time; " + profile : from.outside_note};
   return facts;
 }
 
 Quantity QuickMaxRate(const ServingRequest& request) {
   std::array<double, 3> rates{};
-  Basis basis = Basis::kSimulated;
+  std::vector<Service> services;
   for (const Corner corner : kCorners) {
     auto service = MakeService(request, corner);
     if (!service.ok()) return Quantity::Refused("1/s", service.error().message);
-    rates[corner] = MaxRate(request, *service, kQuick);
-    basis = Weaker(basis, service->steps.timer().basis());
-    if (service->outside_share > platform::kOutsideShareTolerated) basis = Weaker(basis, Basis::kAssumed);
+    services.push_back(std::move(service).value());
+    rates[corner] = MaxRate(request, services.back(), kQuick);
   }
-  Quantity rate = FromCorners(rates, "1/s", "a short search for flips");
-  rate.basis = basis;
-  return rate;
+  return FromSteps{.timer = services[kLikely].steps.timer()}.Make(rates, Grows::kAgainstTime, "1/s", "a short search for flips");
 }
 
 Result<DecodeStepModel> DecodeStepModel::Make(const ServingRequest& request) {
@@ -394,6 +398,7 @@ Result<DecodeStepModel> DecodeStepModel::Make(const ServingRequest& request) {
     platform::StepDraw draw = DrawOf(request, timing.profile, timing.model, kLikely);
     const platform::StepDraw at_corner = DrawOf(request, timing.profile, timing.model, corner);
     draw.attention_factor = at_corner.attention_factor;
+    draw.prefill_factor = at_corner.prefill_factor;
     draw.outside_factor = at_corner.outside_factor;
     ASSAY_TRY(platform::StepTimer timer, platform::StepTimer::Make(timing.profile, timing.model, draw));
     timers.push_back(std::move(timer));
@@ -403,14 +408,13 @@ Result<DecodeStepModel> DecodeStepModel::Make(const ServingRequest& request) {
   return DecodeStepModel(std::move(timers[0]), std::move(timers[1]), std::move(timers[2]), std::move(pool));
 }
 
-Quantity DecodeStepModel::At(double context_tokens, int sequences) {
+DecodeStepModel::Step DecodeStepModel::At(double context_tokens, int sequences) {
   const int64_t bytes = pool_.BytesFor(static_cast<int64_t>(context_tokens));
-  if (bytes * sequences > pool_.pool_bytes) return Quantity::Refused("ms", "the caches do not fit the memory");
+  if (bytes * sequences > pool_.pool_bytes) return {.time = Quantity::Refused("ms", "the caches do not fit the memory"), .is_extrapolated = false};
   const platform::StepParts likely = likely_.Step({}, sequences, context_tokens);
   const std::array<double, 3> ms = {low_.Step({}, sequences, context_tokens).total_ms(), likely.total_ms(), high_.Step({}, sequences, context_tokens).total_ms()};
-  Quantity time = FromCorners(ms, "ms", "kernel-time profile; assumed parts at their likely values");
-  Weaken(likely_, OutsideNote(likely_, platform::OutsideShare(likely)), &time);
-  return time;
+  const FromSteps from{.timer = likely_, .outside_note = OutsideNote(likely_, platform::OutsideShare(likely))};
+  return {.time = from.Make(ms, Grows::kWithTime, "ms", "kernel-time profile; assumed parts at their likely values"), .is_extrapolated = !from.outside_note.empty()};
 }
 
 }  // namespace assay

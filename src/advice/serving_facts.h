@@ -38,7 +38,7 @@ struct ServingFacts {
   Quantity attention_share_decode;   // of that step
   Quantity attention_share_prefill;  // of a step that prefills one median prompt
   // Of the time that the service is busy, at the planned rate or at its limit, whichever is more: kernels from beyond the measured region.
-  // Above platform::kOutsideShareTolerated the times are assumed, not simulated; the origin names the rows that would fill it.
+  // Above platform::kOutsideShareTolerated the times let no candidate in; the origin names the rows that would fill it.
   Quantity outside_share;
   double replicas = 0;
   std::string rate_origin;
@@ -65,10 +65,13 @@ Quantity QuickMaxRate(const ServingRequest& request);
 class DecodeStepModel {
  public:
   static Result<DecodeStepModel> Make(const ServingRequest& request);
-  // Assumed where more of the step than is tolerated comes from beyond the measured region: such a time decides nothing.
-  [[nodiscard]] Quantity At(double context_tokens, int sequences);
-  // kBounded where a kernel of the step has no rows: such a time ranks nothing.
-  [[nodiscard]] Basis basis() const { return likely_.basis(); }
+  struct Step {
+    Quantity time;
+    bool is_extrapolated;  // more of it than is tolerated comes from beyond the measured region: such a time decides nothing
+  };
+  [[nodiscard]] Step At(double context_tokens, int sequences);
+  // Where a kernel of the step has no rows its time is a floor, which ranks nothing.
+  [[nodiscard]] bool is_floor() const { return likely_.is_floor(); }
 
  private:
   DecodeStepModel(platform::StepTimer low, platform::StepTimer likely, platform::StepTimer high, serving::KvPool pool)

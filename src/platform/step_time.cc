@@ -82,6 +82,15 @@ StepDraw LikelyDraw() { return DrawAt(&AssumedRange::likely); }
 StepDraw CornerDraw(const Profile& profile, const StepModel& model, bool high) {
   StepDraw draw = high ? DrawAt(&AssumedRange::high) : DrawAt(&AssumedRange::low);
   // A step sums tens of kernel calls of a family at nearby shapes, so their errors do not average out: the median regime's interval.
+  // Of the sections that this model calls: another cache type's errors say nothing of this one's.
+  const auto called = [&](const Section& section, Family MixerFamilies::*phase) {
+    return std::any_of(model.mixers.begin(), model.mixers.end(), [&](const MixerGroup& mixer) {
+      MixerGroup group = Canonical(mixer);
+      const Family family = FamiliesOf(group.kind).*phase;
+      if (FindSection(profile, MixerQuery(group, family, 1, 1)) == nullptr) group.window = 0;
+      return FindSection(profile, MixerQuery(group, family, 1, 1)) == &section;
+    });
+  };
   const auto factor = [&](auto&& wanted) {
     std::vector<double> ends;
     for (const Section& section : profile.sections) {
@@ -92,9 +101,8 @@ StepDraw CornerDraw(const Profile& profile, const StepModel& model, bool high) {
     std::nth_element(ends.begin(), ends.begin() + static_cast<std::ptrdiff_t>(ends.size() / 2), ends.end());
     return ends[ends.size() / 2];
   };
-  draw.attention_factor = factor([&](const Section& s) {
-    return std::any_of(model.mixers.begin(), model.mixers.end(), [&](const MixerGroup& m) { return s.family == FamiliesOf(m.kind).decode; });
-  });
+  draw.attention_factor = factor([&](const Section& s) { return called(s, &MixerFamilies::decode); });
+  draw.prefill_factor = factor([&](const Section& s) { return called(s, &MixerFamilies::prefill); });
   draw.gemm_factor = factor([](const Section& s) { return s.family == Family::kGemm; });
   if (model.tensor_parallel > 1) draw.collective_factor = factor([](const Section& s) { return s.family == Family::kAllReduce; });
   return draw;
@@ -145,10 +153,13 @@ Status StepTimer::Resolve(const StepModel& model) {
       mixer.prefill = FindSection(profile_, MixerQuery(full, families.prefill, 1, 1));
       mixer.decode = FindSection(profile_, MixerQuery(full, families.decode, 1, 1));
       mixer.window_by_equivalence = true;
-      Weaken(Basis::kBounded, fmt::format("{} has no rows of window {}: full attention's rows over the window's tokens stand in, between no "
+      Weaken(Basis::kAssumed, fmt::format("{} has no rows of window {}: full attention's rows over the window's tokens stand in, between no "
                                           "and two extra tiles of keys", profile_.name(), group.window));
     }
-    if (group.prefill_floor || group.decode_floor) Weaken(Basis::kBounded, group.floor_reason);
+    if (group.prefill_floor || group.decode_floor) {
+      is_floor_ = true;
+      Weaken(Basis::kBounded, group.floor_reason);
+    }
     if (group.prefill_floor && group.decode_floor) {
       mixers_.push_back(mixer);
       continue;
@@ -220,6 +231,10 @@ StepTimer::KernelMs StepTimer::Chunk(const Section& section, const KernelQuery& 
 
 std::vector<std::string> StepTimer::MissingRows() const {
   std::vector<std::string> missing;
+  for (const Mixer& mixer : mixers_) {
+    if (!mixer.window_by_equivalence) continue;
+    missing.push_back(fmt::format("attention ({} cache) of {} at window {}", NameOf(mixer.group.cache), profile_.name(), mixer.group.window));
+  }
   for (const Reach& reach : reached_) {
     missing.push_back(fmt::format("{} ({} cache) of {} {}", NameOf(reach.section->family), NameOf(reach.section->cache), profile_.name(), reach.gap.Text()));
   }
@@ -298,7 +313,7 @@ StepTimer::KernelMs StepTimer::DecodeAttention(double decodes, double context) {
   for (const Mixer& mixer : mixers_) {
     const MixerFamilies families = FamiliesOf(mixer.group.kind);
     if (mixer.group.decode_floor) {
-      all.ms += mixer.group.layers * FloorWorkMs(mixer.group.decode_floor(decodes, 1, context - 1), mixer.group.compute) * draw_.attention_factor;
+      all.ms += mixer.group.layers * FloorWorkMs(mixer.group.decode_floor(decodes, 1, context - 1), mixer.group.compute);
       continue;
     }
     const bool recurrent = mixer.group.kind == MixerKind::kGatedDeltaNet;
@@ -311,6 +326,7 @@ StepTimer::KernelMs StepTimer::DecodeAttention(double decodes, double context) {
     if (mixer.conv_decode != nullptr) {
       layer.Add(Kernel(*mixer.conv_decode, MixerQuery(mixer.group, Family::kGdnConvDecode, decodes, 1)), 1);
     }
+    if (mixer.window_by_equivalence) layer.outside_ms = layer.ms;
     all.Add(layer, mixer.group.layers * draw_.attention_factor);
   }
   return all;
@@ -351,7 +367,7 @@ double StepTimer::PrefillAttentionMs(std::span<const PrefillChunk> prefills) {
       for (const PrefillChunk& chunk : prefills) {
         layer.ms += FloorWorkMs(mixer.group.prefill_floor(1, chunk.tokens, chunk.prefix_tokens), mixer.group.compute);
       }
-      all.Add(layer, mixer.group.layers * draw_.attention_factor);
+      all.Add(layer, mixer.group.layers);
       continue;
     }
     for (const PrefillChunk& chunk : prefills) {
@@ -373,7 +389,8 @@ double StepTimer::PrefillAttentionMs(std::span<const PrefillChunk> prefills) {
         layer.Add(Kernel(*mixer.conv_prefill, MixerQuery(mixer.group, Family::kGdnConvPrefill, whole, tokens)), 1);
       }
     }
-    all.Add(layer, mixer.group.layers * draw_.attention_factor);
+    if (mixer.window_by_equivalence) layer.outside_ms = layer.ms;
+    all.Add(layer, mixer.group.layers * draw_.prefill_factor);
   }
   prefill_outside_ms_ = std::min(all.outside_ms, all.ms);
   return all.ms;

@@ -77,7 +77,8 @@ std::span<const AssumedRange> StepAssumptions();
 
 // One point of the space of what is uncertain: factors on measured kernels, values within the assumed ranges.
 struct StepDraw {
-  double attention_factor = 1;
+  double attention_factor = 1;    // on attention kernels of decodes
+  double prefill_factor = 1;      // on those of prefills
   double gemm_factor = 1;
   double collective_factor = 1;
   double layer_overhead_us = 0;   // norms, RoPE, activation, cache write: launch-bound part of a layer
@@ -97,7 +98,7 @@ struct StepParts {
   double collective_ms = 0;
   double other_ms = 0;  // norms, RoPE, activation, cache write (assumed)
   double host_ms = 0;   // assumed
-  double outside_ms = 0;  // of the above: kernel calls from beyond the measured region, extrapolated
+  double outside_ms = 0;  // of the above: kernel calls from beyond the measured region, extrapolated or stood in for
   [[nodiscard]] double total_ms() const { return attention_ms + gemm_ms + collective_ms + other_ms + host_ms; }
 };
 
@@ -141,7 +142,12 @@ class StepTimer {
   [[nodiscard]] double prefill_outside_ms() const { return prefill_outside_ms_; }  // of the last PrefillAttentionMs
 
   [[nodiscard]] const StepDraw& draw() const { return draw_; }
-  [[nodiscard]] Basis basis() const { return basis_; }                       // the weakest among the kernels
+  // The one place where the basis of whatever is made of these steps is decided: the weakest among all parts. Every step holds norms and host
+  // time, which are declared ranges: it is never better than assumed. What its kernels rest on is kernel_basis().
+  [[nodiscard]] Basis basis() const { return Weaker(basis_, Basis::kAssumed); }
+  [[nodiscard]] Basis kernel_basis() const { return basis_; }
+  // A mixer is timed by the least that bytes and FLOPs allow: times are lower bounds, rates upper bounds, and neither has another end.
+  [[nodiscard]] bool is_floor() const { return is_floor_; }
   [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
   [[nodiscard]] int64_t outside_coverage() const { return outside_; }         // kernel calls answered from beyond the measured region
   // Which rows would bring those calls inside, one entry a kernel and coordinate; empty if all were inside.
@@ -183,6 +189,7 @@ class StepTimer {
   std::vector<const Section*> gemm_sections_;
   std::vector<const Section*> reduce_sections_;
   Basis basis_ = Basis::kInterpolated;
+  bool is_floor_ = false;
   std::vector<std::string> notes_;
   int64_t outside_ = 0;
   std::vector<Reach> reached_;

@@ -91,14 +91,18 @@ TEST(StepTimer, DecodeOfAnEightBillionModelIsNotFasterThanItsWeights) {
   EXPECT_LT(parts.total_ms(), 3 * floor_ms);
 }
 
-TEST(StepTimer, WindowWithoutRowsIsBoundedByFullAttentionsRows) {
+TEST(StepTimer, AWindowWithoutRowsIsStoodInForByFullAttentionsRows) {
   const StepModel full = Model("gqa");
   StepTimer whole = Timer(full);
   StepModel windowed = full;
   windowed.mixers[0].window = 1024;
   StepTimer timer = Timer(windowed);
-  EXPECT_EQ(timer.basis(), Basis::kBounded);
+  EXPECT_EQ(timer.kernel_basis(), Basis::kAssumed);
+  EXPECT_FALSE(timer.is_floor());
   ASSERT_FALSE(timer.notes().empty());
+  const StepParts stood_in = timer.Step({}, 32, 512);
+  EXPECT_NEAR(stood_in.outside_ms, stood_in.attention_ms, 1e-9);
+  EXPECT_NE(timer.MissingRows().at(0).find("window 1024"), std::string::npos);
   EXPECT_NEAR(timer.Step({}, 32, 512).attention_ms, whole.Step({}, 32, 512).attention_ms, 1e-9);
   EXPECT_LT(timer.Step({}, 32, 30000).attention_ms, 0.3 * whole.Step({}, 32, 30000).attention_ms);
 }
@@ -108,6 +112,35 @@ TEST(StepTimer, MixerWithoutRowsIsRefusedAndSaysWhatFillsIt) {
   const auto timer = StepTimer::Make(Vllm(), model, LikelyDraw());
   ASSERT_FALSE(timer.ok());
   EXPECT_NE(timer.error().message.find("assay platform fit"), std::string::npos);
+}
+
+TEST(StepTimer, AStepIsAsWeakAsItsWeakestPart) {
+  StepTimer timer = Timer(Model("gqa"));
+  EXPECT_EQ(timer.kernel_basis(), Basis::kInterpolated);
+  EXPECT_EQ(timer.basis(), Basis::kAssumed);  // norms and host time
+}
+
+TEST(StepTimer, AFloorIsNotScaledByTheErrorsOfMeasuredKernels) {
+  StepModelOptions options{.read = *formats::ParseMechanismCall("quest(page_tokens=16,budget_pages=64)")};
+  const StepModel model = Model("gqa", options);
+  StepDraw slow = LikelyDraw();
+  slow.attention_factor = 3;
+  EXPECT_TRUE(Timer(model).is_floor());
+  EXPECT_EQ(Timer(model, slow).Step({}, 8, 30000).attention_ms, Timer(model).Step({}, 8, 30000).attention_ms);
+}
+
+TEST(StepTimer, PrefillsTakeTheErrorsOfPrefillKernels) {
+  const StepModel model = Model("gqa");
+  Profile profile = Vllm();
+  for (Section& section : profile.sections) {
+    for (Regime& regime : section.regimes) {
+      if (section.family == Family::kAttentionPrefill && section.cache == DType::kBf16) regime.low = 0.5, regime.high = 2;
+      if (section.family == Family::kAttentionPrefill && section.cache != DType::kBf16) regime.low = 0.1, regime.high = 9;
+      if (section.family == Family::kAttentionDecode) regime.low = 0.9, regime.high = 1.1;
+    }
+  }
+  EXPECT_EQ(CornerDraw(profile, model, true).prefill_factor, 2);
+  EXPECT_EQ(CornerDraw(profile, model, true).attention_factor, 1.1);
 }
 
 TEST(StepTimer, CornersBracketTheLikelyStep) {

@@ -7,6 +7,7 @@
 #include "report/audit_json.h"
 #include "report/evidence_card.h"
 #include "report/html.h"
+#include "report/terminal.h"
 
 namespace assay {
 namespace {
@@ -34,6 +35,12 @@ TEST(AuditJson, InfinityIsAWordAndRefusedIsNull) {
   EXPECT_EQ(json["rows"][0]["high"], "inf");
   EXPECT_TRUE(json["rows"][1]["value"].is_null());
   EXPECT_EQ(json["rows"][1]["origin"], "no rows for this kernel");
+}
+
+TEST(Terminal, ABoundIsShownOpenEnded) {
+  const double open = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(FormatQuantity({12, 12, open, "ms", Basis::kAssumed, "floor"}), ">= 12");
+  EXPECT_EQ(FormatQuantity({12, -open, 12, "1/s", Basis::kAssumed, "floor"}), "<= 12");
 }
 
 TEST(AuditHtml, HostileTextStaysText) {

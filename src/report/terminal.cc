@@ -64,7 +64,7 @@ std::string Cell(const AuditResult& audit, std::string_view scope, std::string_v
   if (row == nullptr) return "-";
   if (row->quantity.refused()) return FormatQuantity(row->quantity);
   const auto flagged = [&](std::string_view flag) { return row->flags.find(flag) != std::string::npos; };
-  return FormatQuantity(row->quantity) + (row->quantity.basis == Basis::kBounded ? "*" : "") + (flagged("extrapolated") ? "^" : "") + (flagged("mixed") ? "~" : "");
+  return FormatQuantity(row->quantity) + (std::isinf(row->quantity.low) || std::isinf(row->quantity.high) ? "*" : "") + (flagged("extrapolated") ? "^" : "") + (flagged("mixed") ? "~" : "");
 }
 
 std::string PercentRange(const Quantity& q) {
@@ -175,6 +175,7 @@ std::string FormatNumber(double value, std::string_view unit) {
 std::string FormatQuantity(const Quantity& q) {
   if (q.refused()) return "refused";
   if (std::isinf(q.high)) return ">= " + FormatNumber(q.low, q.unit);
+  if (std::isinf(q.low)) return "<= " + FormatNumber(q.high, q.unit);
   if (q.low == q.high) return FormatNumber(q.value, q.unit);
   return fmt::format("{} [{}, {}]", FormatNumber(q.value, q.unit), FormatNumber(q.low, q.unit), FormatNumber(q.high, q.unit));
 }

@@ -31,14 +31,16 @@ function digits(x, unit) {
   return Math.abs(x) >= 1000 ? x.toLocaleString("en", { maximumFractionDigits: 0 }) : String(Number(x.toPrecision(3)));
 }
 
+// A bound shows which side of it the truth lies on.
 function withUnit(q) {
-  const text = digits(q.value, q.unit);
+  const sign = real(q.high) === Infinity ? "\u2265 " : real(q.low) === -Infinity ? "\u2264 " : "";
+  const text = sign + digits(q.value, q.unit);
   if (q.unit === "B" || q.unit === "fraction") return text;
   if (q.unit === "ratio") return `${text} x`;
   return `${text} ${q.unit}`;
 }
 
-const rangeText = (q) => (q.low === q.high ? "" : `${digits(q.low, q.unit)} to ${digits(q.high, q.unit)}`);
+const rangeText = (q) => (q.low === q.high || !Number.isFinite(real(q.low)) || !Number.isFinite(real(q.high)) ? "" : `${digits(q.low, q.unit)} to ${digits(q.high, q.unit)}`);
 
 // A cell: the value, its interval, and its basis; or visibly blank with the reason.
 function cell(q, label, id) {
