@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "advice/step_model.h"
-#include "core/random.h"
+#include "serving/rate_limit.h"
 #include "stats/descriptive.h"
 
 namespace assay {
@@ -162,30 +162,28 @@ Latencies LatenciesOf(const serving::Outcome& outcome) {
 
 double Percentile(const std::vector<double>& sorted, double p) { return sorted.empty() ? 0 : stats::QuantileSorted(sorted, p); }
 
-bool Holds(const ServingRequest& request, Service& service, double rate, size_t replayed) {
-  const auto requests = request.traffic->At(rate, replayed);
-  const auto outcome = serving::Simulate(requests, service.policy, service.pool, service.steps);
-  if (!outcome.ok() || outcome->refused > 0) return false;
-  const Latencies latencies = LatenciesOf(*outcome);
-  const formats::Objective& objective = request.usecase->objective;
-  if (Percentile(latencies.ttft_ms, 0.95) > objective.ttft_ms_p95.value_or(kDefaultTtftLimitMs)) return false;
-  if (objective.e2e_ms_p95 && Percentile(latencies.e2e_ms, 0.95) > *objective.e2e_ms_p95) return false;
-  if (objective.tpot_ms_p95 && Percentile(latencies.tpot_ms, 0.95) > *objective.tpot_ms_p95) return false;
-  service.outside_share = platform::OutsideShare(outcome->ledger.busy);
-  return true;
+serving::Slo SloOf(const formats::Objective& objective) {
+  return {.ttft_ms_p95 = objective.ttft_ms_p95.value_or(kDefaultTtftLimitMs), .tpot_ms_p95 = objective.tpot_ms_p95, .e2e_ms_p95 = objective.e2e_ms_p95};
 }
 
-// The largest rate that holds, by doubling and halving; 0 if not even an idle service does.
-double MaxRate(const ServingRequest& request, Service& service, SearchEffort effort) {
-  const auto holds = [&](double rate) { return Holds(request, service, rate, effort.requests); };
-  if (!holds(kIdleRate)) return 0;
-  double low = kIdleRate, high = 1;
-  while (high < 1e5 && holds(high)) low = high, high *= 2;
-  while (high / low > effort.bracket) {
-    const double middle = std::sqrt(low * high);
-    (holds(middle) ? low : high) = middle;
-  }
-  return low;
+// The largest rate that holds; remembers what share of the time lay beyond the measured rows there.
+Result<serving::RateLimit> MaxRate(const ServingRequest& request, Service& service, SearchEffort effort) {
+  const serving::Slo slo = SloOf(request.usecase->objective);
+  const auto holds = [&](double rate) -> Result<bool> {
+    ASSAY_TRY(const serving::Outcome outcome, serving::Simulate(request.traffic->At(rate, effort.requests), service.policy, service.pool, service.steps));
+    const bool fine = serving::Holds(slo, serving::Summarise(outcome));
+    if (fine) service.outside_share = platform::OutsideShare(outcome.ledger.busy);
+    return fine;
+  };
+  return serving::LargestRate(holds, {.idle = kIdleRate, .bracket = effort.bracket});
+}
+
+// A search that ended at its highest rate found no limit: the rate is "at least" and open above.
+void OpenAbove(const std::array<serving::RateLimit, 3>& limits, Quantity* rate) {
+  if (std::none_of(limits.begin(), limits.end(), [](const serving::RateLimit& limit) { return limit.at_least; })) return;
+  rate->high = std::numeric_limits<double>::infinity();
+  rate->origin = fmt::format("at least: the search for a limit ends at {:.0f} requests/s; ", serving::RateSearch{}.most) + rate->origin;
+  if (limits[kLikely].at_least) rate->basis = Weaker(rate->basis, Basis::kBounded);
 }
 
 // What the rows lack for a step whose extrapolated share is more than is tolerated; empty if it is not.
@@ -297,17 +295,25 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
                                   "interval: optimistic and pessimistic corner of kernel errors and assumed parts; weakest part: norms, sampling and host time, declared ranges");
 
   std::array<double, 3> max_rate{};
+  std::array<serving::RateLimit, 3> limits;
   std::array<double, 3> outside{};
   for (const Corner corner : kCorners) {
-    max_rate[corner] = MaxRate(request, services[corner], kThorough);
+    const auto limit = MaxRate(request, services[corner], kThorough);
+    if (!limit.ok()) {
+      Refuse(facts, limit.error().message);
+      return facts;
+    }
+    limits[corner] = *limit;
+    max_rate[corner] = limit->requests_per_s;
     outside[corner] = services[corner].outside_share;
   }
   FromSteps from{.timer = services[kLikely].steps.timer()};
   facts.max_rate = from.Make(max_rate, Grows::kAgainstTime, "1/s", "largest rate at which the simulated p95 holds the objectives; " + facts.rate_origin);
+  OpenAbove(limits, &facts.max_rate);
 
   // Sized for the pessimistic corner: whoever runs the service must hold the objective there too. If even an idle replica misses it,
   // the likely corner, and the misses show.
-  const double planned = (request.planned_rate > 0 ? request.planned_rate : request.traffic->requests_per_second) * (1 + request.usecase->platform.spare_share);
+  const double planned = request.traffic->requests_per_second * (1 + request.usecase->platform.spare_share);
   const double sizing = facts.max_rate.low > 0 ? facts.max_rate.low : facts.max_rate.value > 0 ? facts.max_rate.value : facts.max_rate.high;
   facts.replicas = sizing > 0 ? std::max(1.0, std::ceil(planned / sizing)) : 1;
   // A replica that holds the objective at no rate is judged idle: its own latency misses, not a queue that more replicas would drain.
@@ -381,14 +387,20 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
 
 Quantity QuickMaxRate(const ServingRequest& request) {
   std::array<double, 3> rates{};
+  std::array<serving::RateLimit, 3> limits;
   std::vector<Service> services;
   for (const Corner corner : kCorners) {
     auto service = MakeService(request, corner);
     if (!service.ok()) return Quantity::Refused("1/s", service.error().message);
     services.push_back(std::move(service).value());
-    rates[corner] = MaxRate(request, services.back(), kQuick);
+    const auto limit = MaxRate(request, services.back(), kQuick);
+    if (!limit.ok()) return Quantity::Refused("1/s", limit.error().message);
+    limits[corner] = *limit;
+    rates[corner] = limit->requests_per_s;
   }
-  return FromSteps{.timer = services[kLikely].steps.timer()}.Make(rates, Grows::kAgainstTime, "1/s", "a short search for flips");
+  Quantity rate = FromSteps{.timer = services[kLikely].steps.timer()}.Make(rates, Grows::kAgainstTime, "1/s", "a short search for flips");
+  OpenAbove(limits, &rate);
+  return rate;
 }
 
 Result<DecodeStepModel> DecodeStepModel::Make(const ServingRequest& request) {

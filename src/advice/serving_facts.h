@@ -20,7 +20,6 @@ struct ServingRequest {
   const CandidatePlan* plan = nullptr;
   const Traffic* traffic = nullptr;
   AssumeOverrides assume;
-  double planned_rate = 0;  // a replica's rate is chosen so that this, with spare, is carried; 0: the traffic's own
 };
 
 // Whether an assumption of that name changes anything here; the others are named in the audit's notes instead of being ignored in silence.

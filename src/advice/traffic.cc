@@ -3,58 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
-#include "core/random.h"
-#include "formats/trace.h"
+#include "serving/workload.h"
 #include "stats/descriptive.h"
 
 namespace assay {
 namespace {
 
 constexpr int64_t kDrawnRequests = 4000;
-constexpr int64_t kMostTokens = 2'000'000;  // of one request; more is a mistake in a factor
-
-int32_t Scaled(int64_t tokens, double factor) {
-  const double scaled = std::round(static_cast<double>(tokens) * factor);
-  return static_cast<int32_t>(std::clamp(scaled, 1.0, static_cast<double>(kMostTokens)));
-}
-
-Result<Traffic> FromTrace(const formats::UseCase& usecase, const Scenario& scenario) {
-  ASSAY_TRY(const formats::Trace trace, formats::ReadTrace(*usecase.workload.trace_path));
-  if (trace.requests.size() < 2) return BadInput(fmt::format("{}: a trace needs at least two requests", *usecase.workload.trace_path));
-  const double span_s = trace.requests.back().arrival_s - trace.requests.front().arrival_s;
-  if (!(span_s > 0)) return BadInput(fmt::format("{}: all requests arrive at once; use arrivals = \"batch\"", *usecase.workload.trace_path));
-  const double rate = static_cast<double>(trace.requests.size() - 1) / span_s;
-  Traffic traffic;
-  traffic.requests_per_second = rate * usecase.workload.rate_scale * scenario.rate_factor;
-  for (const formats::Request& request : trace.requests) {
-    traffic.unit_rate.push_back({.arrival_ms = (request.arrival_s - trace.requests.front().arrival_s) * rate * 1000,
-                                 .prompt_tokens = Scaled(request.prompt_tokens, scenario.prompt_length_factor),
-                                 .output_tokens = Scaled(request.output_tokens, scenario.output_length_factor)});
-  }
-  traffic.origin = fmt::format("{} requests of {}", trace.requests.size(), *usecase.workload.trace_path);
-  return traffic;
-}
-
-Traffic FromDistributions(const formats::UseCase& usecase, const Scenario& scenario, uint64_t seed) {
-  const formats::Workload& workload = usecase.workload;
-  const bool batch = workload.arrivals == formats::Arrivals::kBatch;
-  const int64_t count = workload.requests.value_or(kDrawnRequests);
-  Traffic traffic;
-  traffic.requests_per_second = batch ? 0 : workload.requests_per_second.value_or(1) * workload.rate_scale * scenario.rate_factor;
-  Rng arrivals(DeriveSeed(seed, "traffic/arrivals")), prompts(DeriveSeed(seed, "traffic/prompts")), outputs(DeriveSeed(seed, "traffic/outputs"));
-  double now_ms = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    traffic.unit_rate.push_back({.arrival_ms = batch ? 0 : now_ms,
-                                 .prompt_tokens = Scaled(workload.prompt_tokens.Quantile(prompts.Uniform()), scenario.prompt_length_factor),
-                                 .output_tokens = Scaled(workload.output_tokens.Quantile(outputs.Uniform()), scenario.output_length_factor)});
-    now_ms += arrivals.Exponential(1000);
-  }
-  traffic.origin = fmt::format("{} requests drawn from the use case's distributions, {} arrivals", count, batch ? "batch" : "Poisson");
-  return traffic;
-}
 
 }  // namespace
 
@@ -66,8 +22,31 @@ std::vector<serving::Request> Traffic::At(double rate_per_second, size_t limit) 
 }
 
 Result<Traffic> MakeTraffic(const formats::UseCase& usecase, const Scenario& scenario, uint64_t seed) {
-  if (usecase.workload.trace_path) return FromTrace(usecase, scenario);
-  return FromDistributions(usecase, scenario, seed);
+  const formats::Workload& workload = usecase.workload;
+  const bool batch = workload.arrivals == formats::Arrivals::kBatch;
+  ASSAY_TRY(serving::Workload made, serving::FromUseCase(workload, kDrawnRequests, seed, {.rate = scenario.rate_factor, .prompt_tokens = scenario.prompt_length_factor,
+                                                                                          .output_tokens = scenario.output_length_factor}));
+  serving::NoteBeyondContext(usecase.model, &made);
+  Traffic traffic;
+  traffic.unit_rate = std::move(made.requests);
+  traffic.notes = std::move(made.notes);
+  const std::string source = workload.trace_path.value_or("");
+  const double first_ms = traffic.unit_rate.front().arrival_ms;
+  if (workload.arrivals == formats::Arrivals::kPoisson) {
+    traffic.requests_per_second = workload.requests_per_second.value_or(1) * workload.rate_scale * scenario.rate_factor;
+  } else if (!batch) {
+    if (traffic.unit_rate.size() < 2) return BadInput(fmt::format("{}: a trace needs at least two requests", source));
+    const double span_ms = traffic.unit_rate.back().arrival_ms - first_ms;
+    if (!(span_ms > 0)) return BadInput(fmt::format("{}: all requests arrive at once; use arrivals = \"batch\"", source));
+    traffic.requests_per_second = static_cast<double>(traffic.unit_rate.size() - 1) / (span_ms / 1000);
+  }
+  if (!batch) {
+    for (serving::Request& request : traffic.unit_rate) request.arrival_ms = (request.arrival_ms - first_ms) * traffic.requests_per_second;
+  }
+  const std::string_view arrivals = batch ? "batch" : workload.arrivals == formats::Arrivals::kPoisson ? "Poisson" : "its own";
+  traffic.origin = workload.trace_path ? fmt::format("{} requests of {}, {} arrivals", traffic.unit_rate.size(), source, arrivals)
+                                       : fmt::format("{} requests drawn from the use case's distributions, {} arrivals", traffic.unit_rate.size(), arrivals);
+  return traffic;
 }
 
 TrafficShape ShapeOf(const Traffic& traffic) {

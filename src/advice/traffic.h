@@ -25,7 +25,7 @@ struct Traffic {
   std::vector<serving::Request> unit_rate;  // arrival_ms at one request a second, ascending
   double requests_per_second = 0;           // of the use case, scale and factors included
   std::string origin;                       // "4,000 requests drawn from the file's distributions, Poisson arrivals"
-  Basis basis = Basis::kSimulated;
+  std::vector<std::string> notes;           // what was left out or cannot be served as written
 
   // The same requests at `rate_per_second`; at most `limit` of them (0: all), taken from the start.
   [[nodiscard]] std::vector<serving::Request> At(double rate_per_second, size_t limit = 0) const;

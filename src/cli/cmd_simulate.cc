@@ -13,7 +13,7 @@
 #include "platform/model_steps.h"
 #include "platform/profile.h"
 #include "platform/step_time.h"
-#include "serving/capacity.h"
+#include "serving/forecast.h"
 #include "serving/deployment.h"
 #include "serving/metrics.h"
 #include "serving/workload.h"
@@ -49,10 +49,13 @@ constexpr double kMostRateScale = 1e6;
 
 // Percentiles of the likely run; `interval`: the same percentile with everything fast and everything slow; `sampling`: of finite requests.
 // What has no sample is null, never 0.
-json ToJson(const Percentiles& p, const Percentiles& fast, const Percentiles& slow) {
+// `waits`: a time that a growing backlog makes longer and longer, so that an overloaded run has no figure of it.
+json ToJson(const Forecast& forecast, const Percentiles Summary::*of, bool waits) {
+  const auto sample = [&](const Summary& summary) { return waits && summary.backlog.grows ? Percentiles() : summary.*of; };
+  const Percentiles p = sample(forecast.likely), fast = sample(forecast.fast), slow = sample(forecast.slow);
   json out = {{"mean", json()}, {"count", p.count}, {"interval", json::object()}, {"sampling", json::object()}};
   if (p.count > 0) out["mean"] = p.mean;
-  const auto value = [](const Percentiles& of, double number) { return of.count > 0 ? json(number) : json(); };
+  const auto value = [](const Percentiles& from, double number) { return from.count > 0 ? json(number) : json(); };
   const auto add = [&](const char* name, const PercentileEstimate Percentiles::*member) {
     out[name] = value(p, (p.*member).value);
     out["interval"][name] = {value(fast, (fast.*member).value), value(slow, (slow.*member).value)};
@@ -81,20 +84,28 @@ void PrintText(const std::string& profile, const Forecast& forecast) {
   fmt::print("{} requests in {:.0f} s of virtual time, {}; {} preemptions, {} refused; simulated in {:.2f} CPU s\n", s.requests, o.virtual_ms / 1e3,
              s.requests > 0 ? fmt::format("{:.1f} tokens/s", s.output_tokens_per_s) : "no tokens", o.preemptions, s.refused, forecast.likely_cpu_seconds);
   fmt::print("  {:<6} {:>22} {:>22} {:>22}\n", "ms", "p50", "p95", "p99");
-  const auto row = [&](const char* name, const Percentiles& p, const Percentiles& fast, const Percentiles& slow) {
-    if (p.count == 0) {
-      fmt::print("  {:<6} no sample\n", name);
+  const auto row = [&](const char* name, const Percentiles Summary::*of, bool waits) {
+    const Percentiles& p = s.*of;
+    if (p.count == 0 || (waits && s.backlog.grows)) {
+      fmt::print("  {:<6} {}\n", name, p.count == 0 ? "no sample" : kOverloaded);
       return;
     }
+    const auto end = [&](const Summary& summary, const PercentileEstimate Percentiles::*member) {
+      if ((summary.*of).count == 0) return std::string("?");
+      return waits && summary.backlog.grows ? "overloaded" : fmt::format("{:.1f}", (summary.*of.*member).value);
+    };
     const auto cell = [&](const PercentileEstimate Percentiles::*member) {
-      if (fast.count == 0 || slow.count == 0) return fmt::format("{:.1f} (?)", (p.*member).value);
-      return fmt::format("{:.1f} ({:.1f}-{:.1f})", (p.*member).value, (fast.*member).value, (slow.*member).value);
+      return fmt::format("{:.1f} ({}-{})", (p.*member).value, end(forecast.fast, member), end(forecast.slow, member));
     };
     fmt::print("  {:<6} {:>22} {:>22} {:>22}\n", name, cell(&Percentiles::p50), cell(&Percentiles::p95), cell(&Percentiles::p99));
   };
-  row("TTFT", s.ttft_ms, forecast.fast.ttft_ms, forecast.slow.ttft_ms);
-  row("TPOT", s.tpot_ms, forecast.fast.tpot_ms, forecast.slow.tpot_ms);
-  row("E2E", s.e2e_ms, forecast.fast.e2e_ms, forecast.slow.e2e_ms);
+  row("TTFT", &Summary::ttft_ms, true);
+  row("TPOT", &Summary::tpot_ms, false);
+  row("E2E", &Summary::e2e_ms, true);
+  if (s.backlog.grows) {
+    fmt::print("  overloaded: {:.0f} requests waited on average in the first quarter of the run, {:.0f} in the last; it serves {:.3g} requests/s\n",
+               s.backlog.first_quarter, s.backlog.last_quarter, s.requests_per_s);
+  }
   const auto& b = o.ledger.busy;
   const double total = std::max(o.virtual_ms, 1e-9) / 100;
   fmt::print("  time: attention {:.1f} %, matmul {:.1f} %, collectives {:.1f} %, other {:.1f} %, host {:.1f} %, idle {:.1f} %\n", b.attention_ms / total,
@@ -139,8 +150,8 @@ Result<Plan> PlanFromOptions(const Options& o) {
   plan.memory_fraction = o.memory_fraction;
   plan.profile = o.profile;
   ASSAY_TRY(const formats::Trace trace, formats::ReadTrace(o.trace));
-  for (const std::string& warning : trace.warnings) fmt::print(stderr, "{}\n", warning);
-  ASSAY_TRY(plan.workload, FromTrace(trace, o.rate_scale));
+  ASSAY_TRY(plan.workload, FromTrace(trace, {.rate = o.rate_scale}));
+  plan.workload.notes.insert(plan.workload.notes.begin(), trace.warnings.begin(), trace.warnings.end());
   return plan;
 }
 
@@ -155,7 +166,6 @@ Result<Plan> PlanFromUseCase(const Options& o, uint64_t seed) {
     use_case.workload.trace_path = o.trace;
     use_case.workload.arrivals = formats::Arrivals::kTrace;
   }
-  use_case.workload.rate_scale *= o.rate_scale;
   if (o.requests) use_case.workload.requests = o.requests;
   Plan plan;
   plan.spec = use_case.model;
@@ -173,7 +183,7 @@ Result<Plan> PlanFromUseCase(const Options& o, uint64_t seed) {
   plan.profile = use_case.platform.profile_path.value_or(
       fmt::format("{}/{}/{}", *use_case.platform.gpu, engine.engine.empty() ? use_case.engine.name : engine.engine,
                   engine.engine.empty() ? use_case.engine.version : engine.version));
-  ASSAY_TRY(plan.workload, FromUseCase(use_case.workload, kDrawnRequests, seed));
+  ASSAY_TRY(plan.workload, FromUseCase(use_case.workload, kDrawnRequests, seed, {.rate = o.rate_scale}));
   return plan;
 }
 
@@ -188,11 +198,14 @@ void PrintJson(const Plan& plan, const std::string& profile, const std::string& 
                     {"requests", summary.requests},
                     {"refused", summary.refused},
                     {"dropped", plan.workload.dropped},
+                    {"beyond_context", plan.workload.beyond_context},
+                    {"traffic_notes", plan.workload.notes},
                     {"stopped", forecast.stopped},
+                    {"overloaded", summary.backlog.grows},
                     {"virtual_seconds", outcome.virtual_ms / 1e3},
-                    {"ttft_ms", ToJson(summary.ttft_ms, forecast.fast.ttft_ms, forecast.slow.ttft_ms)},
-                    {"tpot_ms", ToJson(summary.tpot_ms, forecast.fast.tpot_ms, forecast.slow.tpot_ms)},
-                    {"e2e_ms", ToJson(summary.e2e_ms, forecast.fast.e2e_ms, forecast.slow.e2e_ms)},
+                    {"ttft_ms", ToJson(forecast, &Summary::ttft_ms, true)},
+                    {"tpot_ms", ToJson(forecast, &Summary::tpot_ms, false)},
+                    {"e2e_ms", ToJson(forecast, &Summary::e2e_ms, true)},
                     {"output_tokens_per_s", summary.requests > 0 ? json(summary.output_tokens_per_s) : json()},
                     {"ledger", LedgerJson(outcome)},
                     {"kv", {{"mean_share", outcome.kv_mean_share}, {"peak_share", outcome.kv_peak_share}, {"pool_bytes", pool.pool_bytes}}},
@@ -214,7 +227,9 @@ Result<int> Run(const Options& options, const Common& common) {
     return BadInput(fmt::format("--rate-scale is {:g}; it must be between {:g} and {:g}", options.rate_scale, kLeastRateScale, kMostRateScale));
   }
   if (!(options.memory_fraction > 0) || options.memory_fraction > 1) return BadInput("--memory-fraction must be in (0, 1]");
-  ASSAY_TRY(const Plan plan, options.use_case.empty() ? PlanFromOptions(options) : PlanFromUseCase(options, common.seed));
+  ASSAY_TRY(Plan plan, options.use_case.empty() ? PlanFromOptions(options) : PlanFromUseCase(options, common.seed));
+  NoteBeyondContext(plan.spec, &plan.workload);
+  for (const std::string& note : plan.workload.notes) fmt::print(stderr, "{}\n", note);
   ASSAY_TRY(const platform::Profile profile, platform::LoadProfile(plan.profile));
   const platform::Gpu* gpu = platform::FindGpu(profile.gpu);
   if (gpu == nullptr) return Unsupported(fmt::format("no datasheet of {}", profile.gpu));

@@ -13,7 +13,6 @@ namespace {
 constexpr int kKnotsPerOctave = 4;    // of context, in the cache of decode times
 constexpr int kContextOctaves = 22;
 constexpr double kMemoryEfficiency = 0.7;  // of elementwise kernels: they stream, but are short
-constexpr int kMaxRows = 1 << 17;
 
 // Constants of serving systems as published by others; the likely value is near the middle of what they report.
 constexpr std::array kAssumptions = {
@@ -256,7 +255,7 @@ StepTimer::KernelMs StepTimer::AllReduce(double bytes) {
 }
 
 StepParts StepTimer::Dense(int rows, int sequences) {
-  rows = std::clamp(rows, 0, kMaxRows);
+  ASSAY_CHECK(rows >= 0 && rows <= kMostStepRows, "callers refuse larger steps");
   sequences = std::clamp(sequences, 0, rows);
   if (rows == 0) return {};
   const auto index = static_cast<size_t>(rows);
@@ -411,31 +410,6 @@ StepParts StepTimer::Step(std::span<const PrefillChunk> prefills, int decodes, d
     parts.outside_ms += prefill_outside_ms_;
   }
   return parts;
-}
-
-Result<StepModel> DenseStepModel(const DenseShape& s) {
-  const int tp = s.tensor_parallel;
-  if (s.layers < 1 || s.model_dim < 1 || s.query_heads < 1 || s.kv_heads < 1 || s.head_dim < 1 || tp < 1) {
-    return BadInput(fmt::format("{}: layers, model_dim, heads and tensor_parallel must be at least 1", s.name));
-  }
-  if (s.query_heads % tp != 0 || s.ffn_dim % tp != 0) {
-    return BadInput(fmt::format("{}: {} query heads and an inner width of {} do not divide over {} ranks", s.name, s.query_heads, s.ffn_dim, tp));
-  }
-  const int query_heads = s.query_heads / tp;
-  const int kv_heads = std::max(1, s.kv_heads / tp);  // heads are replicated where there are fewer than ranks
-  StepModel model{.name = s.name, .layers = s.layers, .model_dim = static_cast<double>(s.model_dim), .ffn_dim = static_cast<double>(s.ffn_dim) / tp,
-                  .mixers = {}, .gemms = {}, .tensor_parallel = tp};
-  model.mixers.push_back({.kind = MixerKind::kSoftmax, .layers = s.layers, .query_heads = query_heads, .kv_heads = kv_heads,
-                          .head_dim = s.head_dim, .window = s.window, .compute = DType::kBf16, .cache = s.cache});
-  const double layers = s.layers;
-  const double d = s.model_dim;
-  model.gemms = {{.name = "qkv", .count = layers, .n = static_cast<double>(query_heads + 2 * kv_heads) * s.head_dim, .k = d, .dtype = s.weights},
-                 {.name = "attention_out", .count = layers, .n = d, .k = static_cast<double>(query_heads) * s.head_dim, .dtype = s.weights},
-                 {.name = "mlp_up_gate", .count = layers, .n = 2.0 * s.ffn_dim / tp, .k = d, .dtype = s.weights},
-                 {.name = "mlp_down", .count = layers, .n = d, .k = static_cast<double>(s.ffn_dim) / tp, .dtype = s.weights},
-                 {.name = "vocabulary", .count = 1, .n = std::ceil(static_cast<double>(s.vocabulary) / tp), .k = d, .dtype = DType::kBf16,
-                  .last_token_only = true}};
-  return model;
 }
 
 }  // namespace assay::platform

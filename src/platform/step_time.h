@@ -121,6 +121,9 @@ struct DecodeLine {
 constexpr double kOutsideShareTolerated = 0.05;
 double OutsideShare(const StepParts& parts);
 
+// The most tokens of one step that are timed; nobody measured more, and engines run fewer.
+constexpr int kMostStepRows = 1 << 17;
+
 // Times steps; fast (caches by size, no allocation once warm), not thread-safe: one a thread.
 class StepTimer {
  public:
@@ -201,22 +204,5 @@ class StepTimer {
 
 // Attention's share of the step, and so the most any other mechanism could gain (Amdahl).
 double AttentionShare(const StepParts& parts);
-
-// A dense decoder with grouped-query attention, cut into `tensor_parallel` ranks.
-struct DenseShape {
-  std::string name;
-  int layers = 32;
-  int model_dim = 4096;
-  int ffn_dim = 14336;
-  int query_heads = 32;
-  int kv_heads = 8;
-  int head_dim = 128;
-  int vocabulary = 128256;
-  int tensor_parallel = 1;
-  int window = 0;
-  DType weights = DType::kBf16;
-  DType cache = DType::kBf16;
-};
-Result<StepModel> DenseStepModel(const DenseShape& shape);
 
 }  // namespace assay::platform

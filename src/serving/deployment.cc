@@ -43,10 +43,4 @@ KvPool PoolOf(const Deployment& d, const platform::Gpu& gpu) {
   return pool;
 }
 
-double WeightBytes(const platform::StepModel& model, double vocabulary) {
-  double bytes = vocabulary * model.model_dim * 2 / model.tensor_parallel;
-  for (const platform::GemmGroup& gemm : model.gemms) bytes += gemm.count * gemm.n * gemm.k * BitsOf(gemm.dtype) / 8.0;
-  return bytes;
-}
-
 }  // namespace assay::serving

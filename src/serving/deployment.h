@@ -21,7 +21,4 @@ struct Deployment {
 // Bytes of the cache by kind of layer, from the rank's mixers.
 KvPool PoolOf(const Deployment& deployment, const platform::Gpu& gpu);
 
-// Sum of the matrices' bytes of one rank and its share of the embedding table.
-double WeightBytes(const platform::StepModel& model, double vocabulary);
-
 }  // namespace assay::serving

@@ -21,12 +21,24 @@ struct Percentiles {
 };
 Percentiles PercentilesOf(std::vector<double> values);
 
+// Requests that had arrived and had no first token yet, as arrivals see them. Where they grow to the end the service takes in less than is
+// asked of it: waiting times then tell the length of the run and nothing of the service.
+struct Backlog {
+  double first_quarter = 0;  // mean over the first quarter of the arrivals
+  double last_quarter = 0;
+  // From quarter to quarter, by more than a twentieth of what arrived and more than arrivals scatter.
+  bool grows = false;
+};
+Backlog BacklogOf(const Outcome& outcome);
+constexpr const char* kOverloaded = "overloaded: the backlog grows to the end, so waiting times are no figures of the service";
+
 struct Summary {
   Percentiles ttft_ms, tpot_ms, e2e_ms;
   int64_t requests = 0;  // served
   int64_t refused = 0;
   double output_tokens_per_s = 0;
   double requests_per_s = 0;
+  Backlog backlog;
 };
 // Requests before `skip` (a client's warm-up) are simulated but not reported.
 Summary Summarise(const Outcome& outcome, size_t skip = 0);

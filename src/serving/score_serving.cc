@@ -12,7 +12,7 @@
 #include "platform/model_steps.h"
 #include "platform/regimes.h"
 #include "serving/arrivals.h"
-#include "serving/capacity.h"
+#include "serving/forecast.h"
 
 namespace assay::serving {
 namespace {

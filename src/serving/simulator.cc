@@ -402,6 +402,9 @@ Result<Outcome> Simulate(std::span<const Request> requests, const Policy& policy
     return BadInput(fmt::format("max_batched_tokens is {} and max_sequences {}; both must be at least 1", policy.max_batched_tokens,
                                 policy.max_sequences));
   }
+  if (policy.max_batched_tokens > cost.MostRows()) {
+    return BadInput(fmt::format("max_batched_tokens is {}; steps of at most {} tokens are timed", policy.max_batched_tokens, cost.MostRows()));
+  }
   if (pool.pool_bytes <= 0 || pool.block_tokens < 1) {
     return BadInput(fmt::format("the KV pool holds {} bytes in blocks of {} tokens; weights and reserve leave it no room: use a larger GPU, "
                                 "more ranks or smaller weights", pool.pool_bytes, pool.block_tokens));
@@ -411,6 +414,10 @@ Result<Outcome> Simulate(std::span<const Request> requests, const Policy& policy
     const Request& r = requests[i];
     if (r.prompt_tokens < 1 || r.output_tokens < 1) {
       return BadInput(fmt::format("request {}: {} prompt and {} output tokens; both must be at least 1", i, r.prompt_tokens, r.output_tokens));
+    }
+    if (policy.prefill == PrefillMode::kWhole && r.prompt_tokens > cost.MostRows()) {
+      return BadInput(fmt::format("request {}: a prompt of {} tokens in one step; steps of at most {} tokens are timed: use chunked prefill", i, r.prompt_tokens,
+                                  cost.MostRows()));
     }
     if (!(r.arrival_ms >= last_ms)) return BadInput(fmt::format("request {}: arrives at {} ms, before the one ahead of it", i, r.arrival_ms));
     last_ms = r.arrival_ms;

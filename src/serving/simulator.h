@@ -9,6 +9,7 @@
 // A stretch of pure decode steps is summed in closed form: a step's time is a line in the mean context between two knots.
 #pragma once
 
+#include <climits>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -60,6 +61,8 @@ class StepCost {
   virtual DecodeLine Decode(int decodes, double mean_context) = 0;
   virtual double PrefillAttentionMs(std::span<const PrefillChunk> chunks) = 0;
   virtual double PrefillOutsideMs() { return 0; }  // of the last PrefillAttentionMs: kernels from beyond the measured region
+  // The largest step that it can time.
+  virtual int MostRows() { return INT_MAX; }
   // From a request's arrival to its place in the queue.
   virtual double RequestOverheadMs() = 0;
 };
@@ -72,6 +75,7 @@ class TimedSteps final : public StepCost {
   DecodeLine Decode(int decodes, double mean_context) override { return timer_.Decode(decodes, mean_context); }
   double PrefillAttentionMs(std::span<const PrefillChunk> chunks) override { return timer_.PrefillAttentionMs(chunks); }
   double PrefillOutsideMs() override { return timer_.prefill_outside_ms(); }
+  int MostRows() override { return platform::kMostStepRows; }
   double RequestOverheadMs() override { return timer_.draw().request_overhead_ms; }
   [[nodiscard]] const platform::StepTimer& timer() const { return timer_; }
 

@@ -15,7 +15,7 @@ namespace assay::serving {
 namespace {
 
 // A step cost with a kink in context, so that a stretch crosses lines.
-class ToyCost final : public StepCost {
+class ToyCost : public StepCost {
  public:
   StepParts Dense(int rows, int sequences) override {
     StepParts parts;
@@ -365,6 +365,21 @@ TEST(Metrics, PercentileIntervalHoldsTheTruthAsOftenAsItSays) {
     inside += p.p90.low <= 0.9 && 0.9 <= p.p90.high;
   }
   EXPECT_GT(inside, static_cast<int>(0.92 * kTrials));
+}
+
+TEST(Simulate, RefusesStepsLargerThanAnythingTimed) {
+  struct Small final : ToyCost {
+    int MostRows() override { return 4096; }
+  } cost;
+  const KvPool pool{.pool_bytes = 1'000'000'000, .groups = {{.bytes_per_token = 1000}}};
+  const std::vector<Request> requests = {{.arrival_ms = 0, .prompt_tokens = 5000, .output_tokens = 3}};
+  EXPECT_TRUE(Simulate(requests, {.max_batched_tokens = 4096}, pool, cost).ok()) << "cut into chunks";
+  const auto budget = Simulate(requests, {.max_batched_tokens = 4097}, pool, cost);
+  ASSERT_FALSE(budget.ok());
+  EXPECT_NE(budget.error().message.find("max_batched_tokens is 4097; steps of at most 4096"), std::string::npos) << budget.error().message;
+  const auto whole = Simulate(requests, {.max_batched_tokens = 4096, .prefill = PrefillMode::kWhole}, pool, cost);
+  ASSERT_FALSE(whole.ok());
+  EXPECT_NE(whole.error().message.find("use chunked prefill"), std::string::npos) << whole.error().message;
 }
 
 TEST(Simulate, AWatchSeesTheShareRiseAndEndsTheRunWithWhatHadEnded) {

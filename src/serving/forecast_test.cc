@@ -1,10 +1,10 @@
-// Capacity, forecasts, traffic and the score on end-to-end points, on the shipped profile.
+// Forecasts, traffic and the score on end-to-end points, on the shipped profile.
 #include <gtest/gtest.h>
 
 #include "formats/table.h"
 #include "platform/model_steps.h"
 #include "serving/arrivals.h"
-#include "serving/capacity.h"
+#include "serving/forecast.h"
 #include "serving/score_serving.h"
 #include "serving/workload.h"
 
@@ -43,38 +43,6 @@ TEST(Deployment, CacheOfLlamaIs128KiBATokenAndSplitsOverRanks) {
   }
 }
 
-TEST(Capacity, LooserObjectivesCarryMore) {
-  const Case c = Chat();
-  const Setting setting{.profile = &c.profile, .deployment = &c.deployment};
-  const auto tight = FindCapacity(c.requests, {.ttft_ms_p95 = 500, .tpot_ms_p95 = 15, .e2e_ms_p95 = {}}, setting);
-  const auto loose = FindCapacity(c.requests, {.ttft_ms_p95 = 2000, .tpot_ms_p95 = 50, .e2e_ms_p95 = {}}, setting);
-  ASSERT_TRUE(tight.ok()) << tight.error().message;
-  ASSERT_TRUE(loose.ok()) << loose.error().message;
-  EXPECT_LT(tight->requests_per_s.value, loose->requests_per_s.value);
-  EXPECT_LE(tight->requests_per_s.low, tight->requests_per_s.value);
-  EXPECT_GE(tight->requests_per_s.high, tight->requests_per_s.value);
-}
-
-TEST(Capacity, ImpossibleObjectiveIsZeroWithItsReason) {
-  const Case c = Chat();
-  const auto capacity = FindCapacity(c.requests, {.ttft_ms_p95 = 0.001, .tpot_ms_p95 = {}, .e2e_ms_p95 = {}}, {.profile = &c.profile, .deployment = &c.deployment});
-  ASSERT_TRUE(capacity.ok());
-  EXPECT_EQ(capacity->requests_per_s.value, 0);
-  EXPECT_NE(capacity->requests_per_s.origin.find("do not hold"), std::string::npos);
-}
-
-TEST(Capacity, TheRateFoundHoldsAndATenthMoreDoesNot) {
-  const Case c = Chat();
-  const Slo slo{.ttft_ms_p95 = 1000, .tpot_ms_p95 = 30, .e2e_ms_p95 = {}};
-  const Setting setting{.profile = &c.profile, .deployment = &c.deployment};
-  const auto capacity = FindCapacity(c.requests, slo, setting);
-  ASSERT_TRUE(capacity.ok());
-  const double base = 599 / (c.requests.back().arrival_ms / 1e3);
-  const double scale = capacity->requests_per_s.value / base;
-  EXPECT_TRUE(Holds(slo, MakeForecast(Rescale(c.requests, scale), setting)->likely));
-  EXPECT_FALSE(Holds(slo, MakeForecast(Rescale(c.requests, 1.1 * scale), setting)->likely));
-}
-
 TEST(Forecast, IntervalHoldsTheLikelyRun) {
   const Case c = Chat();
   const auto forecast = MakeForecast(c.requests, {.profile = &c.profile, .deployment = &c.deployment});
@@ -104,7 +72,7 @@ TEST(Workload, RefusesNoSampleAndMoreThanIsSimulatedAtOnce) {
   EXPECT_EQ(FromUseCase(w, 1, 1)->requests.size(), 1U);
   formats::Trace trace;
   trace.requests.resize(static_cast<size_t>(formats::kMostSimulatedRequests) + 1, {.prompt_tokens = 1, .output_tokens = 1});
-  const auto refused = FromTrace(trace, 1);
+  const auto refused = FromTrace(trace);
   ASSERT_FALSE(refused.ok());
   EXPECT_NE(refused.error().message.find("cut the trace"), std::string::npos);
 }
@@ -112,11 +80,52 @@ TEST(Workload, RefusesNoSampleAndMoreThanIsSimulatedAtOnce) {
 TEST(Workload, DropsAndCountsRequestsWithoutAnAnswer) {
   const auto trace = formats::ParseTrace("arrival_s,prompt_tokens,output_tokens\n0,10,5\n1,10,0\n2,20,5\n", "t.csv");
   ASSERT_TRUE(trace.ok()) << trace.error().message;
-  const auto workload = FromTrace(*trace, 2);
+  const auto workload = FromTrace(*trace, {.rate = 2});
   ASSERT_TRUE(workload.ok());
   EXPECT_EQ(workload->dropped, 1);
   EXPECT_EQ(workload->requests.size(), 2U);
   EXPECT_DOUBLE_EQ(workload->requests[1].arrival_ms, 1000);
+}
+
+TEST(Workload, SaysWhatItLeavesOutAndWhatDoesNotFitTheModel) {
+  const auto trace = formats::ParseTrace("arrival_s,prompt_tokens,output_tokens\n0,3000000,5\n1,10,0\n2,131000,73\n3,131000,72\n", "t.csv");
+  ASSERT_TRUE(trace.ok());
+  auto workload = FromTrace(*trace);
+  ASSERT_TRUE(workload.ok());
+  EXPECT_EQ(workload->requests[0].prompt_tokens, 3'000'000) << "no length is cut";
+  auto spec = *formats::ModelPreset("llama-3.1-8b");
+  ASSERT_EQ(spec.max_context_tokens, 131072);
+  NoteBeyondContext(spec, &*workload);
+  EXPECT_EQ(workload->beyond_context, 2);
+  ASSERT_EQ(workload->notes.size(), 2U);
+  EXPECT_NE(workload->notes[0].find("1 of 4 requests of t.csv have no answer"), std::string::npos) << workload->notes[0];
+  EXPECT_NE(workload->notes[1].find("2 of 3 requests are longer than the 131072 tokens"), std::string::npos) << workload->notes[1];
+}
+
+TEST(Workload, RefusesAFactorThatMakesLengthsAbsurd) {
+  const auto trace = formats::ParseTrace("arrival_s,prompt_tokens,output_tokens\n0,3000000,5\n", "t.csv");
+  const auto refused = FromTrace(*trace, {.prompt_tokens = 50});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("t.csv: a prompt of 3000000 tokens times 50"), std::string::npos) << refused.error().message;
+}
+
+TEST(Workload, ATraceGivesItsLengthsToABatchOrToPoissonArrivals) {
+  formats::Workload w;
+  w.trace_path = std::string(ASSAY_SOURCE_DIR) + "/tests/e2e/data/short.csv";
+  w.arrivals = formats::Arrivals::kTrace;
+  const auto own = FromUseCase(w, 1, 1);
+  ASSERT_TRUE(own.ok()) << own.error().message;
+  w.arrivals = formats::Arrivals::kBatch;
+  const auto batch = FromUseCase(w, 1, 1);
+  w.arrivals = formats::Arrivals::kPoisson;
+  w.requests_per_second = 100;
+  const auto poisson = FromUseCase(w, 1, 1);
+  ASSERT_EQ(own->requests.size(), poisson->requests.size());
+  for (size_t i = 1; i < own->requests.size(); ++i) {
+    EXPECT_EQ(batch->requests[i].arrival_ms, 0);
+    EXPECT_EQ(batch->requests[i].prompt_tokens, own->requests[i].prompt_tokens);
+    EXPECT_NE(poisson->requests[i].arrival_ms, own->requests[i].arrival_ms);
+  }
 }
 
 TEST(ScoreServing, RefusesWithReasonsAndLeavesConflictingRowsOut) {

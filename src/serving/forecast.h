@@ -1,8 +1,6 @@
-// How much traffic a deployment carries: the largest rate that keeps its objectives, with an interval over what nobody measured, and
-// latency forecasts with the same kind of interval.
+// What a deployment does under given requests, with an interval over what nobody measured.
 #pragma once
 
-#include <optional>
 #include <span>
 
 #include "core/quantity.h"
@@ -11,13 +9,6 @@
 #include "serving/metrics.h"
 
 namespace assay::serving {
-
-struct Slo {
-  std::optional<double> ttft_ms_p95;
-  std::optional<double> tpot_ms_p95;
-  std::optional<double> e2e_ms_p95;
-};
-bool Holds(const Slo& slo, const Summary& summary);
 
 // A run at the likely draw, and at both corners of the assumed ranges and kernel intervals (platform::CornerDraw): everything slow at
 // once and everything fast at once, so the interval is wide on purpose.
@@ -42,13 +33,5 @@ Result<Forecast> MakeForecast(std::span<const Request> requests, const Setting& 
 
 // A percentile of the forecast as a quantity: likely value, fast to slow.
 Quantity QuantityOf(const Forecast& forecast, double likely, double fast, double slow, std::string unit, std::string what);
-
-struct Capacity {
-  Quantity requests_per_s;  // value: at the likely draw; low: everything slow; high: everything fast
-  bool open_ended = false;  // the objectives hold even at the highest rate tried
-};
-// `requests` gives shape and base rate; it is replayed faster and slower. Zero, with a reason in the origin, if the objectives do not hold
-// even at a hundredth of the rate.
-Result<Capacity> FindCapacity(std::span<const Request> requests, const Slo& slo, const Setting& setting);
 
 }  // namespace assay::serving
