@@ -47,6 +47,9 @@ __m512i _mm512_cvtps_epi32(__m512 v) {
 __m512 _mm512_cvtepi32_ps(__m512i v) {
   return Map<float, int32_t, 16, __m512>(v, [](int32_t x) { return static_cast<float>(x); });
 }
+__m512i _mm512_srai_epi32(__m512i v, int bits) {
+  return Map<int32_t, int32_t, 16, __m512i>(v, [bits](int32_t x) { return x >> bits; });
+}
 __m512i _mm512_cvtepi8_epi32(__m128i v) {
   return Map<int32_t, int8_t, 16, __m512i>(v, [](int8_t x) { return static_cast<int32_t>(x); });
 }

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/softmax_args.h"
+
 namespace assay {
 namespace {
 
@@ -200,6 +202,16 @@ bool AllFiniteRaw(const Block& block, int64_t first, int64_t rows, T exponent_ma
   return special == 0;
 }
 
+bool HasFp8Nan(const Block& block, int64_t first, int64_t rows) {
+  const auto* codes = reinterpret_cast<const uint8_t*>(block.data);
+  for (int64_t t = first; t < first + rows; ++t) {
+    for (int64_t c = 0; c < block.channels; ++c) {
+      if ((codes[block.Element(t, c)] & 0x7f) == 0x7f) return true;
+    }
+  }
+  return false;
+}
+
 bool AllFinite(const Block& block, int64_t first, int64_t rows) {
   switch (block.dtype) {
     case DType::kF32: return AllFiniteRaw<uint32_t>(block, first, rows, 0x7f800000u);
@@ -207,13 +219,16 @@ bool AllFinite(const Block& block, int64_t first, int64_t rows) {
     case DType::kF16: return AllFiniteRaw<uint16_t>(block, first, rows, 0x7c00u);
     default: break;
   }
-  // Integers are finite; their scales need not be.
-  for (int64_t t = first; t < first + rows; ++t) {
-    for (int64_t c = 0; c < block.channels; ++c) {
-      if (!std::isfinite(block.Get(t, c))) return false;
+  // Integers are finite; their scales need not be. An e4m3 code of 0x7f is NaN whatever its sign.
+  const int64_t group = block.granularity == ScaleGranularity::kPerPageChannel ? 1
+                        : block.granularity == ScaleGranularity::kPerGroup32   ? kGroupChannels
+                                                                               : block.channels;
+  for (int64_t t = first; block.granularity != ScaleGranularity::kNone && t < first + rows; ++t) {
+    for (int64_t c = 0; c < block.channels; c += group) {
+      if (!std::isfinite(block.Scale(t, c))) return false;
     }
   }
-  return true;
+  return block.dtype != DType::kE4m3 || !HasFp8Nan(block, first, rows);
 }
 
 Status CheckScale(DType dtype, ScaleGranularity granularity, std::string_view which) {
@@ -280,9 +295,38 @@ void WriteKvTokens(const KvLayout& layout, const KvPage& page, int64_t first, in
   const Block values = ValueBlock(layout, page, head);
   WriteRows(keys, first, rows, source.k, source.token, head);
   WriteRows(values, first, rows, source.v, source.token, head);
-  if (AllFinite(values, first, rows)) return;
-  const uint32_t note = 1;
-  std::memcpy(page.K(layout, head) + layout.note_offset(), &note, sizeof(note));
+  NoteKvTokens(layout, page, first, rows, head);
+}
+
+void CopyKvCodes(const KvLayout& layout, const KvPage& page, int64_t first, int64_t rows, const KvSource& source, int64_t head) {
+  const auto copy = [&](const Block& block, const TensorView& view) {
+    ASSAY_CHECK(view.dtype == block.dtype, "codes are of the cache's own type");
+    const int64_t base = source.token * view.stride[0] + head * view.stride[1];
+    switch (BitsOf(block.dtype)) {
+      case 8: return CopyRows(block, first, rows, static_cast<const uint8_t*>(view.data) + base, view.stride[0], view.stride[2]);
+      case 16: return CopyRows(block, first, rows, static_cast<const uint16_t*>(view.data) + base, view.stride[0], view.stride[2]);
+      case 32: return CopyRows(block, first, rows, static_cast<const uint32_t*>(view.data) + base, view.stride[0], view.stride[2]);
+      default: ASSAY_CHECK(false, "codes that are whole bytes");
+    }
+  };
+  copy(KeyBlock(layout, page, head), source.k);
+  copy(ValueBlock(layout, page, head), source.v);
+}
+
+float& KeyScale(const KvLayout& layout, const KvPage& page, int64_t head, int64_t token, int64_t channel) {
+  return KeyBlock(layout, page, head).Scale(token, channel);
+}
+float& ValueScale(const KvLayout& layout, const KvPage& page, int64_t head, int64_t token, int64_t channel) {
+  return ValueBlock(layout, page, head).Scale(token, channel);
+}
+
+void NoteKvTokens(const KvLayout& layout, const KvPage& page, int64_t first, int64_t rows, int64_t head) {
+  uint32_t note;
+  std::byte* at = page.K(layout, head) + layout.note_offset();
+  std::memcpy(&note, at, sizeof(note));
+  if (!AllFinite(ValueBlock(layout, page, head), first, rows)) note |= kNoteValues;
+  if (layout.format.dtype == DType::kE4m3 && HasFp8Nan(KeyBlock(layout, page, head), first, rows)) note |= kNoteKeys;
+  std::memcpy(at, &note, sizeof(note));
 }
 
 Result<KvCache> KvCache::Make(const KvLayout& layout, int64_t sequences, int64_t max_pages) {

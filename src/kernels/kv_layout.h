@@ -45,8 +45,7 @@ struct KvLayout {
   static Result<KvLayout> Make(KvFormat format, int64_t kv_heads, int64_t head_dim, int64_t v_head_dim);
   // What one more token of one layer costs in this layout, scales included, partial pages not.
   [[nodiscard]] double bytes_per_token() const;
-  // From a head's K block to its note: 32 bits, not 0 if some value of V in this page may be NaN or infinite. A kernel then takes care
-  // that weights of 0 do not meet it.
+  // From a head's K block to its note: 32 bits, kNoteValues and kNoteKeys of softmax_args.h. What they say may be over, never missing.
   [[nodiscard]] int64_t note_offset() const { return k_block_bytes + v_block_bytes + k_scale_bytes + v_scale_bytes; }
 };
 
@@ -71,6 +70,14 @@ struct KvSource {
 };
 // Writes `rows` tokens of one head into slots [first, first + rows) of a page, quantising on the way. What Append and Plan::Pack share.
 void WriteKvTokens(const KvLayout& layout, const KvPage& page, int64_t first, int64_t rows, const KvSource& source, int64_t head);
+// The same for rows that hold the codes of the layout's format already: they are copied bit by bit. Their scales are the caller's to put
+// (KeyScale, ValueScale), and then NoteKvTokens to call. Not for i4, whose rows need not begin at a byte: StoreElement at KeyIndex and ValueIndex.
+void CopyKvCodes(const KvLayout& layout, const KvPage& page, int64_t first, int64_t rows, const KvSource& source, int64_t head);
+// The scales of token slot `token` for `channel`, or for its group.
+float& KeyScale(const KvLayout& layout, const KvPage& page, int64_t head, int64_t token, int64_t channel);
+float& ValueScale(const KvLayout& layout, const KvPage& page, int64_t head, int64_t token, int64_t channel);
+// Notes what rows [first, first + rows) hold that is not finite.
+void NoteKvTokens(const KvLayout& layout, const KvPage& page, int64_t first, int64_t rows, int64_t head);
 
 // The cache of one layer for a batch of sequences: a pool of pages and a page table. Not thread-safe for appends to one sequence.
 class KvCache {

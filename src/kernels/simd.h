@@ -7,7 +7,9 @@
 //   Zero Set Load Store LoadPartial StorePartial        Add Sub Mul Div Fma(a,b,c)=ab+c Max Min Abs Floor Ceil Round
 //   Less Equal And Or Select(m,yes,no) Any IsNan         ScaleByPow2(v,n): v 2^n, n integral in [-127, 127], 0 at -127
 //   ReduceAdd ReduceMax                                  LoadBf16 StoreBf16 LoadF16 LoadI8
-//   LoadPairs SetPair LowOfPair HighOfPair DotPairs      VI ZeroInts DotBytes(acc,u8,i8) LoadBytes SetBytes ToFloat StoreInts
+//   LoadPairs SetPair LowOfPair HighOfPair DotPairs      SignedField<bit,bits>(v): that field of every unit as a float
+//   HalvesToFloat(v,low,high): two binary16 a unit       EvenFp8AsHalves OddFp8AsHalves: e4m3 as binary16 of 2^-8 its value
+//   VI ZeroInts DotBytes(acc,u8,i8) LoadBytes SetBytes ToFloat StoreInts
 //   Sqrt Iota Prefetch PrefetchFar
 // Max(a,b) and Min(a,b) return b when either is NaN, as x86 does: put the value whose NaN must survive second.
 // Every order of additions is fixed, so equal inputs give equal bits on one backend whatever the tile shape around them.

@@ -87,6 +87,29 @@ ASSAY_INLINE V LowOfPair(VP v) { return _mm256_castsi256_ps(_mm256_slli_epi32(v,
 ASSAY_INLINE V HighOfPair(VP v) { return _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32(static_cast<int>(0xffff0000u)))); }
 ASSAY_INLINE V DotPairs(V acc, VP a, VP b) { return Fma(HighOfPair(a), HighOfPair(b), Fma(LowOfPair(a), LowOfPair(b), acc)); }
 
+template <int kBit, int kBits>
+ASSAY_INLINE V SignedField(VP v) {
+  if constexpr (kBit + kBits < 32) v = _mm256_slli_epi32(v, 32 - kBit - kBits);
+  return _mm256_cvtepi32_ps(_mm256_srai_epi32(v, 32 - kBits));
+}
+// The low halves of four units beside their high halves in each 128-bit half, then all low halves beside all high ones.
+ASSAY_INLINE void HalvesToFloat(VP v, V& low, V& high) {
+  const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,  //
+                                         0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+  const __m256i apart = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, order), 0xd8);
+  low = _mm256_cvtph_ps(_mm256_castsi256_si128(apart));
+  high = _mm256_cvtph_ps(_mm256_extracti128_si256(apart, 1));
+}
+// Exponent and mantissa move to where binary16 has them; the biases, 7 and 15, leave the factor 2^-8. NaN becomes a number.
+ASSAY_INLINE VP EvenFp8AsHalves(VP v) {
+  const __m256i magnitude = _mm256_slli_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0x007f007f)), 7);
+  return _mm256_or_si256(magnitude, _mm256_slli_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0x00800080)), 8));
+}
+ASSAY_INLINE VP OddFp8AsHalves(VP v) {
+  const __m256i magnitude = _mm256_srli_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0x7f007f00)), 1);
+  return _mm256_or_si256(magnitude, _mm256_and_si256(v, _mm256_set1_epi32(static_cast<int>(0x80008000u))));
+}
+
 ASSAY_INLINE VI ZeroInts() { return _mm256_setzero_si256(); }
 ASSAY_INLINE VI LoadBytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 ASSAY_INLINE VI SetBytes(uint32_t four) { return _mm256_set1_epi32(static_cast<int>(four)); }

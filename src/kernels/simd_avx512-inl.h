@@ -87,6 +87,25 @@ ASSAY_INLINE V DotPairs(V acc, VP a, VP b) {
   return _mm512_dpbf16_ps(acc, ASSAY_AS_BF16(a), ASSAY_AS_BF16(b));
 }
 
+template <int kBit, int kBits>
+ASSAY_INLINE V SignedField(VP v) {
+  if constexpr (kBit + kBits < 32) v = _mm512_slli_epi32(v, 32 - kBit - kBits);
+  return _mm512_cvtepi32_ps(_mm512_srai_epi32(v, 32 - kBits));
+}
+ASSAY_INLINE void HalvesToFloat(VP v, V& low, V& high) {
+  low = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
+  high = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(v, 16)));
+}
+// Exponent and mantissa move to where binary16 has them; the biases, 7 and 15, leave the factor 2^-8. NaN becomes a number.
+ASSAY_INLINE VP EvenFp8AsHalves(VP v) {
+  const __m512i magnitude = _mm512_slli_epi32(_mm512_and_si512(v, _mm512_set1_epi32(0x007f007f)), 7);
+  return _mm512_or_si512(magnitude, _mm512_slli_epi32(_mm512_and_si512(v, _mm512_set1_epi32(0x00800080)), 8));
+}
+ASSAY_INLINE VP OddFp8AsHalves(VP v) {
+  const __m512i magnitude = _mm512_srli_epi32(_mm512_and_si512(v, _mm512_set1_epi32(0x7f007f00)), 1);
+  return _mm512_or_si512(magnitude, _mm512_and_si512(v, _mm512_set1_epi32(static_cast<int>(0x80008000u))));
+}
+
 ASSAY_INLINE VI ZeroInts() { return _mm512_setzero_si512(); }
 ASSAY_INLINE VI LoadBytes(const void* p) { return _mm512_loadu_si512(p); }
 ASSAY_INLINE VI SetBytes(uint32_t four) { return _mm512_set1_epi32(static_cast<int>(four)); }

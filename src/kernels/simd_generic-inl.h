@@ -92,12 +92,12 @@ ASSAY_INLINE void StoreBf16(uint16_t* p, V v) {
 }
 // binary16 without hardware: place exponent and mantissa as in binary32, then correct the bias by a multiplication, which also
 // normalises subnormals; infinity and NaN need their exponent filled.
-ASSAY_INLINE V LoadF16(const uint16_t* p) {
-  const VP wide = {p[0], p[1], p[2], p[3]};
+ASSAY_INLINE V F16Bits(VP wide) {
   const V magnitude = reinterpret_cast<V>((wide & 0x7fffu) << 13) * Set(0x1p112f);
   const VP special = reinterpret_cast<VP>((wide & 0x7c00u) == 0x7c00u) & 0x7f800000u;
   return reinterpret_cast<V>(reinterpret_cast<VP>(magnitude) | special | ((wide & 0x8000u) << 16));
 }
+ASSAY_INLINE V LoadF16(const uint16_t* p) { return F16Bits(VP{p[0], p[1], p[2], p[3]}); }
 ASSAY_INLINE V LoadI8(const int8_t* p) {
   return V{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]), static_cast<float>(p[3])};
 }
@@ -111,6 +111,18 @@ ASSAY_INLINE VP SetPair(uint32_t pair) { return VP{pair, pair, pair, pair}; }
 ASSAY_INLINE V LowOfPair(VP v) { return reinterpret_cast<V>(v << 16); }
 ASSAY_INLINE V HighOfPair(VP v) { return reinterpret_cast<V>(v & 0xffff0000u); }
 ASSAY_INLINE V DotPairs(V acc, VP a, VP b) { return Fma(HighOfPair(a), HighOfPair(b), Fma(LowOfPair(a), LowOfPair(b), acc)); }
+
+template <int kBit, int kBits>
+ASSAY_INLINE V SignedField(VP v) {
+  return __builtin_convertvector(reinterpret_cast<VI>(v << (32 - kBit - kBits)) >> (32 - kBits), V);
+}
+ASSAY_INLINE void HalvesToFloat(VP v, V& low, V& high) {
+  low = F16Bits(v & 0xffffu);
+  high = F16Bits(v >> 16);
+}
+// Exponent and mantissa move to where binary16 has them; the biases, 7 and 15, leave the factor 2^-8. NaN becomes a number.
+ASSAY_INLINE VP EvenFp8AsHalves(VP v) { return ((v & 0x007f007fu) << 7) | ((v & 0x00800080u) << 8); }
+ASSAY_INLINE VP OddFp8AsHalves(VP v) { return ((v & 0x7f007f00u) >> 1) | (v & 0x80008000u); }
 
 ASSAY_INLINE VI ZeroInts() { return VI{0, 0, 0, 0}; }
 ASSAY_INLINE VI LoadBytes(const void* p) {

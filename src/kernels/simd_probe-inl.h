@@ -53,12 +53,27 @@ void DotOfPairs(const uint32_t* a, const uint32_t* b, int count, float* out) {
 void DotOfBytes(const uint32_t* unsigned_bytes, const uint32_t* signed_bytes, int count, int32_t* out) {
   for (int i = 0; i < count; i += kLanes) StoreInts(out + i, DotBytes(ZeroInts(), LoadBytes(unsigned_bytes + i), LoadBytes(signed_bytes + i)));
 }
+template <class Unit, int kPart = 0>
+void DecodeUnits(const uint32_t* units, int count, float* out) {
+  for (int i = 0; i < count; i += kLanes) {
+    V first, second;
+    Unit::template Part<kPart>(LoadPairs(units + i), first, second);
+    Store(out + Unit::template kFirst<kPart> * count + i, Mul(first, Set(Unit::kFactor)));
+    Store(out + Unit::template kSecond<kPart> * count + i, Mul(second, Set(Unit::kFactor)));
+  }
+  if constexpr (kPart + 1 < Unit::kElements / 2) DecodeUnits<Unit, kPart + 1>(units, count, out);
+}
+void Decode(const uint32_t* units, int count, int bits, bool is_float, float* out) {
+  if (bits == 16) return DecodeUnits<F16Unit>(units, count, out);
+  if (bits == 8 && is_float) return DecodeUnits<E4m3Unit>(units, count, out);
+  bits == 8 ? DecodeUnits<IntegerUnit<8>>(units, count, out) : DecodeUnits<IntegerUnit<4>>(units, count, out);
+}
 void Reduce(const float* in, float* sum, float* maximum) {
   *sum = ReduceAdd(Load(in));
   *maximum = ReduceMax(Load(in));
 }
 
 extern const SimdProbe kProbe;
-constinit const SimdProbe kProbe = {kName, kLanes, Unary, FromBf16, ToBf16, FromF16, FromI8, DotOfPairs, DotOfBytes, Reduce};
+constinit const SimdProbe kProbe = {kName, kLanes, Unary, FromBf16, ToBf16, FromF16, FromI8, DotOfPairs, DotOfBytes, Decode, Reduce};
 
 }  // namespace assay::ASSAY_SIMD_NAMESPACE

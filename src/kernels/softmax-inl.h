@@ -12,8 +12,7 @@
 
 #include "kernels/epilogue.h"
 #include "kernels/kernel_table.h"
-#include "kernels/softmax_edge-inl.h"
-#include "kernels/tile-inl.h"
+#include "kernels/softmax_decoded-inl.h"
 
 namespace assay::ASSAY_SIMD_NAMESPACE {
 
@@ -29,130 +28,6 @@ ASSAY_INLINE float ScalarPow2(float n) {
   return result;
 }
 
-// The rows of a work item while it runs.
-struct RowState {
-  float* q;        // [tile][channel][6]: floats, or bf16 pairs where the tile runs on native pairs
-  float* o;        // [row][padded_v] of the running segment
-  float* maximum;  // [row], integers or -inf
-  float* sums;     // [row][16] lane sums
-  float* total_o;  // merged segments
-  float* total_maximum;
-  float* total_sum;
-  float* scores;   // [6][256], then the weights
-  float* bias;     // [6][256]
-  uint32_t* pairs;  // [6][128] weights rounded to bf16, for native pairs
-};
-
-inline constexpr int64_t kBlockKeys = kSoftmaxBlockPages * kSoftmaxPageTokens;
-
-ASSAY_INLINE int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
-ASSAY_INLINE RowState LayOut(SoftmaxScratch scratch, int64_t head_dim, int64_t padded_v) {
-  RowState state;
-  float* next = scratch.data;
-  const auto take = [&next](int64_t floats) {
-    float* taken = next;
-    next += RoundUp(floats, 16);
-    return taken;
-  };
-  state.q = take(kSoftmaxBlockRows * RoundUp(head_dim, 2));
-  state.o = take(kSoftmaxBlockRows * padded_v);
-  state.total_o = take(kSoftmaxBlockRows * padded_v);
-  state.maximum = take(kSoftmaxBlockRows);
-  state.total_maximum = take(kSoftmaxBlockRows);
-  state.total_sum = take(kSoftmaxBlockRows);
-  state.sums = take(kSoftmaxBlockRows * 16);
-  state.scores = take(kSoftmaxTileRows * kBlockKeys);
-  state.bias = take(kSoftmaxTileRows * kBlockKeys);
-  state.pairs = reinterpret_cast<uint32_t*>(take(kSoftmaxTileRows * kBlockKeys / 2));
-  return state;
-}
-
-// Scores of one tile against one page, into rows of kBlockKeys floats.
-template <class Unit, int kRows>
-void ScorePage(const float* q, const unsigned char* k, int64_t steps, ptrdiff_t ahead, float* scores) {
-  constexpr int kVectors = kStripVectors<kRows>;
-  const auto* units = reinterpret_cast<const uint32_t*>(k);
-  for (int column = 0; column < kSoftmaxPageTokens; column += kVectors * kLanes) {
-    V acc[kRows][kVectors];
-    ASSAY_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      ASSAY_UNROLL
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = Zero();
-    }
-    const Columns at = {.step = 16, .strip = steps * 16, .ahead = ahead};
-    MultiplyAdd<Unit, kRows, kVectors, 1, kSoftmaxTileRows, true>(acc, q, units + ColumnOffset(at, column), at, steps);
-    ASSAY_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      ASSAY_UNROLL
-      for (int v = 0; v < kVectors; ++v) Store(scores + r * kBlockKeys + column + v * kLanes, acc[r][v]);
-    }
-  }
-}
-
-// The pages of a block that some row of a tile sees.
-struct Block {
-  int count = 0;
-  const unsigned char* head[kSoftmaxBlockPages];
-  int64_t key_begin[kSoftmaxBlockPages];
-  int valid[kSoftmaxBlockPages];  // keys in use
-  bool edge[kSoftmaxBlockPages];
-  bool unsafe[kSoftmaxBlockPages];  // V holds a NaN or an infinity: 0 * NaN must not reach a row that does not see it
-  const unsigned char* next = nullptr;  // the page read after this block, if one is likely
-  // Bytes from each page's K, and V, to what is read next: the keys of the block, then its values. 0 where several tiles share the
-  // block, because the first has brought it into the cache.
-  ptrdiff_t keys_ahead[kSoftmaxBlockPages] = {};
-  ptrdiff_t values_ahead[kSoftmaxBlockPages] = {};
-
-  void PlanAhead(int64_t v_offset) {
-    for (int page = 0; page < count; ++page) {
-      const bool last = page + 1 == count;
-      keys_ahead[page] = (last ? head[0] + v_offset : head[page + 1]) - head[page];
-      if (!last) values_ahead[page] = head[page + 1] - head[page];
-      if (last && next != nullptr) values_ahead[page] = next - (head[page] + v_offset);
-    }
-  }
-};
-
-// Units of 16 columns of V in a page.
-template <class Unit>
-inline constexpr ptrdiff_t kValueStrip = kSoftmaxPageTokens / Unit::kElements * 16;
-
-template <class Unit, int kRows, int kVectors>
-ASSAY_INLINE void ValueStrip(const SoftmaxArgs& args, const Block& block, const void* weights, float* o, int64_t column) {
-  // Weights are floats, or bf16 pairs of half as many units.
-  constexpr int kUnits = Unit::kPairs && kNativePairs ? 2 : 1;
-  V acc[kRows][kVectors];
-  ASSAY_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    ASSAY_UNROLL
-    for (int v = 0; v < kVectors; ++v) acc[r][v] = Load(o + r * args.padded_v + column + v * kLanes);
-  }
-  for (int page = 0; page < block.count; ++page) {
-    if (block.unsafe[page]) continue;
-    const Columns at = {.step = 16, .strip = kValueStrip<Unit>, .ahead = block.values_ahead[page]};
-    const auto* v_block = reinterpret_cast<const uint32_t*>(block.head[page] + args.v_offset) + ColumnOffset(at, column);
-    const auto* a = static_cast<const float*>(weights) + page * (kSoftmaxPageTokens / kUnits);
-    const int64_t steps = (block.valid[page] + Unit::kElements - 1) / Unit::kElements;
-    MultiplyAdd<Unit, kRows, kVectors, kBlockKeys / kUnits, 1, true>(acc, a, v_block, at, steps);
-  }
-  ASSAY_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    ASSAY_UNROLL
-    for (int v = 0; v < kVectors; ++v) Store(o + r * args.padded_v + column + v * kLanes, acc[r][v]);
-  }
-}
-
-template <class Unit, int kRows, int kVectors>
-void ValueColumns(const SoftmaxArgs& args, const Block& block, const void* weights, float* o, int64_t column) {
-  for (; column + kVectors * kLanes <= args.padded_v; column += kVectors * kLanes) {
-    ValueStrip<Unit, kRows, kVectors>(args, block, weights, o, column);
-  }
-  if constexpr (kVectors > 1) {
-    if (column < args.padded_v) ValueColumns<Unit, kRows, kVectors / 2>(args, block, weights, o, column);
-  }
-}
-
 // P V over a page with non-finite values: only the keys that a row sees are touched.
 template <class Unit>
 void UnsafeValues(const SoftmaxArgs& args, const Block& block, int page, int rows, const RowState& state, float* o) {
@@ -162,11 +37,13 @@ void UnsafeValues(const SoftmaxArgs& args, const Block& block, int page, int row
       const int64_t at = r * kBlockKeys + page * kSoftmaxPageTokens + key;
       if (block.edge[page] && state.bias[at] == -kInfinity) continue;
       const V weight = Set(state.scores[at]);
-      const Columns strips = {.step = 16, .strip = kValueStrip<Unit>};
-      const uint32_t* row = v_block + key / Unit::kElements * strips.step;
+      [[maybe_unused]] const Columns strips = {.step = 16, .strip = kValueStrip<Unit>};
+      [[maybe_unused]] const uint32_t* row = v_block + key / Unit::kElements * strips.step;
       for (int64_t column = 0; column < args.padded_v; column += kLanes) {
         V value;
-        if constexpr (Unit::kPairs) {
+        if constexpr (Unit::kDecoded) {
+          value = ExactValues<Unit>(args, block.head[page], key, column);
+        } else if constexpr (Unit::kPairs) {
           const VP pairs = LoadPairs(row + ColumnOffset(strips, column));
           value = key % 2 == 0 ? LowOfPair(pairs) : HighOfPair(pairs);
         } else {
@@ -231,11 +108,11 @@ ASSAY_INLINE void RaiseMaximum(float row_maximum, int64_t row, int64_t padded_v,
   maximum = raised;
 }
 
-// Scores of a block become weights, row by row.
-template <class Epilogue, class Unit>
+// Scores of a block become weights, row by row; kRounded: and are rounded to bf16, as native pairs need them.
+template <class Epilogue, bool kRounded>
 void WeighBlock(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const SoftmaxItem& item, const Block& block, int64_t first_row,
                 int rows, const RowState& state) {
-  constexpr Precision kPrecision = Unit::kPairs && kNativePairs ? Precision::kFast : Precision::kPrecise;
+  constexpr Precision kPrecision = kRounded ? Precision::kFast : Precision::kPrecise;
   for (int r = 0; r < rows; ++r) {
     float* scores = state.scores + r * kBlockKeys;
     ScoreContext at = {args.parameter, args.softcap, static_cast<float>(sequence.key_tokens), 0, 0, Zero()};
@@ -253,7 +130,7 @@ void WeighBlock(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const 
                          : TransformPage<Epilogue, false>(args, sequence, at, block.key_begin[page], page_scores, bias);
       maximum = Max(seen, maximum);
     }
-    auto* rounded = reinterpret_cast<uint16_t*>(state.pairs) + r * kBlockKeys;
+    [[maybe_unused]] auto* rounded = reinterpret_cast<uint16_t*>(state.pairs) + r * kBlockKeys;
     const int64_t keys = block.count * kSoftmaxPageTokens;
     if constexpr (Epilogue::kNormalised) {
       const int64_t row = first_row + r;
@@ -265,21 +142,21 @@ void WeighBlock(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const 
         const V weight = Exp2<kPrecision>(Sub(Load(scores + key), base));
         sum = Add(sum, weight);
         Store(scores + key, weight);
-        if constexpr (Unit::kPairs && kNativePairs) StoreBf16(rounded + key, weight);
+        if constexpr (kRounded) StoreBf16(rounded + key, weight);
       }
       Store(state.sums + row * 16, sum);
-    } else if constexpr (Unit::kPairs && kNativePairs) {
+    } else if constexpr (kRounded) {
       for (int64_t key = 0; key < keys; key += kLanes) StoreBf16(rounded + key, Load(scores + key));
     }
   }
 }
 
-template <class Unit>
+template <bool kRounded>
 void Weigh(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const SoftmaxItem& item, const Block& block, int64_t first_row,
            int rows, const RowState& state) {
   switch (args.epilogue) {
 #define ASSAY_WEIGH(name, ...) \
-  case epilogue::k##name: return WeighBlock<name, Unit>(args, sequence, item, block, first_row, rows, state);
+  case epilogue::k##name: return WeighBlock<name, kRounded>(args, sequence, item, block, first_row, rows, state);
     ASSAY_EPILOGUES(ASSAY_WEIGH)
 #undef ASSAY_WEIGH
     default: return;
@@ -301,16 +178,24 @@ void RunTile(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const Sof
   const float* q = state.q + first_row * steps * kQPerChannel;
   for (int page = 0; page < block.count; ++page) {
     float* scores = state.scores + page * kSoftmaxPageTokens;
+    if constexpr (Unit::kDecoded) {
+      ScoreDecoded<Unit>(args, block, page, rows, q, state, scores);
+      continue;
+    }
 #define ASSAY_SCORE(n) ScorePage<Unit, n>(q, block.head[page], steps, block.keys_ahead[page], scores)
     ASSAY_DISPATCH_ROWS(rows, ASSAY_SCORE)
 #undef ASSAY_SCORE
   }
-  Weigh<Unit>(args, sequence, item, block, first_row, rows, state);
-  const void* weights = Unit::kPairs && kNativePairs ? static_cast<const void*>(state.pairs) : state.scores;
+  Weigh<Unit::kPairs && kNativePairs>(args, sequence, item, block, first_row, rows, state);
+  [[maybe_unused]] const void* weights = Unit::kPairs && kNativePairs ? static_cast<const void*>(state.pairs) : state.scores;
   float* o = state.o + first_row * args.padded_v;
-#define ASSAY_VALUES(n) ValueColumns<Unit, n, kStripVectors<n>>(args, block, weights, o, 0)
-  ASSAY_DISPATCH_ROWS(rows, ASSAY_VALUES)
+  if constexpr (Unit::kDecoded) {
+    DecodedValues<Unit>(args, block, rows, state, o);
+  } else {
+#define ASSAY_VALUES(n) ValueColumns<Unit, n, kStripVectors<Unit, n>>(args, block, weights, o, 0, args.padded_v)
+    ASSAY_DISPATCH_ROWS(rows, ASSAY_VALUES)
 #undef ASSAY_VALUES
+  }
   for (int page = 0; page < block.count; ++page) {
     if (block.unsafe[page]) UnsafeValues<Unit>(args, block, page, rows, state, o);
   }
@@ -420,7 +305,8 @@ ASSAY_INLINE Block GatherBlock(const SoftmaxArgs& args, const SoftmaxSequence& s
     block.edge[slot] = kind == PageClass::kEdge;
     uint32_t note;
     __builtin_memcpy(&note, block.head[slot] + args.note_offset, sizeof(note));
-    block.unsafe[slot] = note != 0;
+    block.unsafe[slot] = (note & kNoteValues) != 0;
+    block.nan_keys[slot] = (note & kNoteKeys) != 0;
     ++block.count;
   }
   return block;
@@ -490,8 +376,14 @@ void RunItem(const SoftmaxArgs& args, const SoftmaxItem& item, const RowState& s
 
 void RunSoftmaxItem(const SoftmaxArgs& args, const SoftmaxItem& item, SoftmaxScratch scratch) noexcept {
   const RowState state = LayOut(scratch, args.head_dim, args.padded_v);
-  if (args.element == PageElement::kBf16) return RunItem<Bf16Unit>(args, item, state);
-  RunItem<F32Unit>(args, item, state);
+  switch (args.element) {
+    case PageElement::kF32: return RunItem<F32Unit>(args, item, state);
+    case PageElement::kBf16: return RunItem<Bf16Unit>(args, item, state);
+    case PageElement::kF16: return RunItem<F16Unit>(args, item, state);
+    case PageElement::kE4m3: return RunItem<E4m3Unit>(args, item, state);
+    case PageElement::kI8: return RunItem<IntegerUnit<8>>(args, item, state);
+    case PageElement::kI4: return RunItem<IntegerUnit<4>>(args, item, state);
+  }
 }
 
 void MergeSoftmaxPartials(const SoftmaxArgs& args, const SoftmaxItem& item, const float* const* partials, int64_t partial_count,

@@ -14,7 +14,14 @@ inline constexpr int kSoftmaxSegmentPages = 32;
 inline constexpr int kSoftmaxTileRows = 6;
 inline constexpr int kSoftmaxBlockRows = 96;  // rows of a work item: a query token and head each, heads of a group adjacent
 
-enum class PageElement : int { kF32, kBf16 };
+enum class PageElement : int { kF32, kBf16, kF16, kE4m3, kI8, kI4 };
+enum class PageScale : int { kNone, kPerToken, kPerPageChannel, kPerGroup32 };  // ScaleGranularity's numbers (problem.h)
+inline constexpr int kSoftmaxScaleGroup = 32;  // channels
+
+// Bits of the note that each head keeps in a page: V holds a NaN or an infinity, weights of 0 must not meet it; K holds an e4m3 NaN, which
+// decoding would turn into a number.
+inline constexpr unsigned kNoteValues = 1;
+inline constexpr unsigned kNoteKeys = 2;
 
 // A strided axis pair (token, head) with channels, in elements.
 struct RowAccess {
@@ -65,8 +72,13 @@ struct SoftmaxArgs {
   int64_t padded_v = 0;  // columns of a V row in a page, a multiple of 16
   int64_t head_bytes = 0;
   int64_t v_offset = 0;     // bytes from a head's K block to its V block
-  int64_t note_offset = 0;  // to its 32-bit flag "some value of V is not finite"
+  int64_t note_offset = 0;  // to its note
   PageElement element = PageElement::kF32;
+  int page_dtype = 0;           // the same as a DType
+  PageScale k_scale = PageScale::kNone;
+  PageScale v_scale = PageScale::kNone;
+  int64_t k_scale_offset = 0;  // to its scales, floats
+  int64_t v_scale_offset = 0;
   int epilogue = 0;
   float scale = 0;
   float softcap = 0;

@@ -20,6 +20,9 @@ struct SoftmaxSpec {
   int64_t head_dim = 32;
   int64_t v_head_dim = 32;
   DType dtype = DType::kF32;
+  DType cache = DType::kF32;  // of K and V, where it is not kF32: a cheaper cache than `dtype`
+  ScaleGranularity k_scale = ScaleGranularity::kNone;
+  ScaleGranularity v_scale = ScaleGranularity::kNone;
   Causal causal = Causal::kBottomRight;
   int64_t window_left = -1;
   int64_t window_right = -1;
@@ -42,6 +45,8 @@ struct SoftmaxSpec {
 struct SequenceData {
   int64_t queries, keys;
   std::vector<double> q, k, v;                  // [token][head][channel]
+  std::vector<double> k_codes, v_codes;         // what the tensors hold of k and v; the same without scales
+  std::vector<double> k_scales, v_scales;       // one an element
   std::vector<double> bias;                     // [head][query][key], mask_add with -inf, and mask_bool as -inf
   std::vector<int64_t> query_position, key_position;
 };

@@ -17,14 +17,16 @@ std::vector<double> Randoms(Rng& rng, int64_t count, DType dtype, double deviati
 // A view [rows][heads][channels] into fresh NaN-filled memory with the strides the spec asks for.
 TensorView Rows(SoftmaxCase& c, Role role, std::vector<int64_t> shape) {
   const SoftmaxSpec& spec = c.spec;
+  const bool cached = spec.cache != DType::kF32 && (role == Role::kK || role == Role::kV);
+  const DType dtype = cached ? spec.cache : spec.dtype;
   const size_t rank = shape.size();
   const int64_t channels = shape[rank - 1] + spec.stride_padding;
   const int64_t heads = shape[rank - 2];
   int64_t tokens = 1;
   for (size_t axis = 0; axis + 2 < rank; ++axis) tokens *= shape[axis];
-  Tensor memory(spec.dtype, {std::max<int64_t>(1, tokens * heads * channels + spec.misalign + spec.stride_padding)});
+  Tensor memory(dtype, {std::max<int64_t>(1, tokens * heads * channels + spec.misalign + spec.stride_padding)});
   memory.Poison();
-  TensorView view = TensorView::Contiguous(memory.data<void>(), spec.dtype, shape);
+  TensorView view = TensorView::Contiguous(memory.data<void>(), dtype, shape);
   int64_t stride = channels;
   view.stride[rank - 1] = spec.reversed_channels ? -1 : 1;
   for (size_t axis = rank - 1; axis-- > 0;) {
@@ -32,10 +34,31 @@ TensorView Rows(SoftmaxCase& c, Role role, std::vector<int64_t> shape) {
     stride *= shape[axis];
   }
   const int64_t start = spec.misalign + (spec.reversed_channels ? shape[rank - 1] - 1 : 0);
-  view.data = memory.data<char>() + start * (BitsOf(spec.dtype) / 8);
+  view.data = memory.data<char>() + start * BitsOf(dtype) / 8;
   c.owned.tensors.push_back(std::move(memory));
   c.owned.problem.arguments.push_back({role, view});
   return view;
+}
+
+// Codes of a cache and their scales, drawn apart; the values are the products. Channel scales are shared by 64 tokens.
+void DrawCache(Rng& rng, const SoftmaxSpec& spec, ScaleGranularity granularity, int64_t tokens, int64_t channels, std::vector<double>& values,
+               std::vector<double>& codes, std::vector<double>& scales) {
+  const double deviation = spec.cache == DType::kI8 ? 40 : spec.cache == DType::kI4 ? 2.5 : 1;
+  codes = Randoms(rng, tokens * spec.kv_heads * channels, spec.cache == DType::kF32 ? spec.dtype : spec.cache, deviation);
+  scales.assign(codes.size(), 1.0);
+  if (granularity != ScaleGranularity::kNone) {
+    const std::vector<double> drawn = Randoms(rng, tokens * spec.kv_heads * channels, DType::kF32, 0.5 / deviation);
+    for (size_t i = 0; i < codes.size(); ++i) {
+      const auto at = static_cast<int64_t>(i);
+      const int64_t row = at / channels, channel = at % channels, token = row / spec.kv_heads, head = row % spec.kv_heads;
+      int64_t from = row * channels;
+      if (granularity == ScaleGranularity::kPerGroup32) from += channel / 32 * 32;
+      if (granularity == ScaleGranularity::kPerPageChannel) from = (token / 64 * 64 * spec.kv_heads + head) * channels + channel;
+      scales[i] = RoundTo(DType::kF32, 0.5 / deviation + std::fabs(drawn[static_cast<size_t>(from)]));
+    }
+  }
+  values = codes;
+  for (size_t i = 0; i < values.size(); ++i) values[i] *= scales[i];
 }
 
 void AddMasks(SoftmaxCase& c, Rng& rng) {
@@ -100,8 +123,8 @@ SoftmaxCase MakeCase(const SoftmaxSpec& spec, uint64_t seed) {
     s.queries = spec.queries[static_cast<size_t>(b)];
     s.keys = spec.keys[static_cast<size_t>(b)];
     s.q = Randoms(rng, s.queries * spec.query_heads * spec.head_dim, spec.dtype, spec.score_spread);
-    s.k = Randoms(rng, s.keys * spec.kv_heads * spec.head_dim, spec.dtype, 1);
-    s.v = Randoms(rng, s.keys * spec.kv_heads * spec.v_head_dim, spec.dtype, 1);
+    DrawCache(rng, spec, spec.k_scale, s.keys, spec.head_dim, s.k, s.k_codes, s.k_scales);
+    DrawCache(rng, spec, spec.v_scale, s.keys, spec.v_head_dim, s.v, s.v_codes, s.v_scales);
     s.bias.assign(static_cast<size_t>(spec.query_heads * s.queries * s.keys), 0.0);
     const int64_t alignment = spec.causal == Causal::kTopLeft ? 0 : s.keys - s.queries;
     for (int64_t t = 0; t < s.queries; ++t) s.query_position.push_back(alignment + t);
@@ -137,6 +160,19 @@ SoftmaxCase MakeCase(const SoftmaxSpec& spec, uint64_t seed) {
                            : c.owned.Add(Role::kLse, DType::kF32, {all_q, spec.query_heads});
     for (int64_t i = 0; i < lse.count(); ++i) StoreElement(lse.data, DType::kF32, static_cast<size_t>(i), kNan);
   }
+  p.k_scale = spec.k_scale;
+  p.v_scale = spec.v_scale;
+  const auto add_scales = [&](Role role, ScaleGranularity granularity, int64_t channels) {
+    if (granularity == ScaleGranularity::kNone) return TensorView{};
+    std::vector<int64_t> shape(k_shape.begin(), k_shape.end() - 1);
+    if (granularity == ScaleGranularity::kPerGroup32) shape.push_back((channels + 31) / 32);
+    if (granularity == ScaleGranularity::kPerPageChannel) shape = {batch, (most_k + 63) / 64, spec.kv_heads, channels};
+    Tensor scales(DType::kF32, shape);
+    scales.Poison();
+    return c.owned.Adopt(role, std::move(scales));
+  };
+  const TensorView k_scale = add_scales(Role::kKScale, spec.k_scale, spec.head_dim);
+  const TensorView v_scale = add_scales(Role::kVScale, spec.v_scale, spec.v_head_dim);
   TensorView table;
   if (spec.storage == Storage::kPaged) {
     p.page_tokens = spec.page_tokens;
@@ -176,9 +212,23 @@ SoftmaxCase MakeCase(const SoftmaxSpec& spec, uint64_t seed) {
         if (spec.storage == Storage::kPacked) return view.Set({k_row, h, ch}, value);
         view.Set({static_cast<int64_t>(table.At({b, j / spec.page_tokens})), j % spec.page_tokens, h, ch}, value);
       };
+      const auto put_scale = [&](const TensorView& view, ScaleGranularity granularity, int64_t h, int64_t ch, double value) {
+        if (granularity == ScaleGranularity::kPerPageChannel) return view.Set({b, j / 64, h, ch}, value);
+        if (granularity == ScaleGranularity::kPerGroup32) return put(view, h, ch / 32, value);
+        if (granularity == ScaleGranularity::kNone) return;
+        if (dense) return view.Set({b, j, h}, value);
+        if (spec.storage == Storage::kPacked) return view.Set({k_row, h}, value);
+        view.Set({static_cast<int64_t>(table.At({b, j / spec.page_tokens})), j % spec.page_tokens, h}, value);
+      };
       for (int64_t h = 0; h < spec.kv_heads; ++h) {
-        for (int64_t ch = 0; ch < spec.head_dim; ++ch) put(k, h, ch, s.k[static_cast<size_t>((j * spec.kv_heads + h) * spec.head_dim + ch)]);
-        for (int64_t ch = 0; ch < spec.v_head_dim; ++ch) put(v, h, ch, s.v[static_cast<size_t>((j * spec.kv_heads + h) * spec.v_head_dim + ch)]);
+        for (int64_t ch = 0; ch < spec.head_dim; ++ch) {
+          put_scale(k_scale, spec.k_scale, h, ch, s.k_scales[static_cast<size_t>((j * spec.kv_heads + h) * spec.head_dim + ch)]);
+        }
+        for (int64_t ch = 0; ch < spec.v_head_dim; ++ch) {
+          put_scale(v_scale, spec.v_scale, h, ch, s.v_scales[static_cast<size_t>((j * spec.kv_heads + h) * spec.v_head_dim + ch)]);
+        }
+        for (int64_t ch = 0; ch < spec.head_dim; ++ch) put(k, h, ch, s.k_codes[static_cast<size_t>((j * spec.kv_heads + h) * spec.head_dim + ch)]);
+        for (int64_t ch = 0; ch < spec.v_head_dim; ++ch) put(v, h, ch, s.v_codes[static_cast<size_t>((j * spec.kv_heads + h) * spec.v_head_dim + ch)]);
       }
     }
   }

@@ -34,11 +34,37 @@ constexpr Role kHonoured[] = {Role::kQ,         Role::kK,    Role::kV,    Role::
                               Role::kVScale,    Role::kCuQ,  Role::kCuK,  Role::kLenK,     Role::kPageTable, Role::kPosQ,
                               Role::kPosK,      Role::kSink, Role::kAlibi, Role::kMaskBool, Role::kMaskAdd};
 
-// The row type of the tile: bf16 only where Q, K and V all are.
-PageElement ElementOf(const Problem& problem) {
-  const auto is_bf16 = [&](Role role) { return !problem.Has(role) || problem.Get(role).dtype == DType::kBf16; };
-  return is_bf16(Role::kQ) && is_bf16(Role::kK) && is_bf16(Role::kV) ? PageElement::kBf16 : PageElement::kF32;
+// What pages hold: bf16 where Q, K and V all are; a cheaper cache as it is, decoded as it is read; else floats.
+PageElement ElementOf(const Problem& problem, const Extents& extents, bool floats_only) {
+  const DType k = problem.Get(Role::kK).dtype;
+  if (problem.Has(Role::kV) && problem.Get(Role::kV).dtype != k) return PageElement::kF32;
+  if (k == DType::kBf16 && problem.Get(Role::kQ).dtype == DType::kBf16) return PageElement::kBf16;
+  if (floats_only) return PageElement::kF32;
+  switch (k) {
+    case DType::kI8: return PageElement::kI8;
+    case DType::kI4: return PageElement::kI4;
+    case DType::kE4m3: return PageElement::kE4m3;
+    case DType::kF16: break;
+    default: return PageElement::kF32;
+  }
+  // Both ways give the same bits: a page that few rows read is worth decoding once a row tile, one that many read is widened when packed.
+  const int64_t most = extents.query_tokens.empty() ? 0 : *std::max_element(extents.query_tokens.begin(), extents.query_tokens.end());
+  return most * extents.query_heads <= kSoftmaxBlockRows * extents.kv_heads ? PageElement::kF16 : PageElement::kF32;
 }
+
+DType PageDType(PageElement element) {
+  switch (element) {
+    case PageElement::kF32: return DType::kF32;
+    case PageElement::kBf16: return DType::kBf16;
+    case PageElement::kF16: return DType::kF16;
+    case PageElement::kE4m3: return DType::kE4m3;
+    case PageElement::kI8: return DType::kI8;
+    case PageElement::kI4: return DType::kI4;
+  }
+  ASSAY_CHECK(false, "unknown page element");
+}
+
+bool IsQuantised(PageElement element) { return element == PageElement::kE4m3 || element == PageElement::kI8 || element == PageElement::kI4; }
 
 int EpilogueOf(const Problem& problem, const Kernel& self) {
   return self.epilogue == epilogue::kIdentity && problem.softcap > 0 ? static_cast<int>(epilogue::kSoftcap) : self.epilogue;
@@ -175,7 +201,6 @@ int64_t ClampPosition(int64_t position) {
 SoftmaxPlan::SoftmaxPlan(const Problem& problem, const Kernel& self, const Extents& extents, const KernelTable& table, ThreadPool* pool)
     : problem_(problem), extents_(extents), table_(table), pool_(pool) {
   args_.epilogue = EpilogueOf(problem, self);
-  args_.element = ElementOf(problem);
   for (int i = 0; i < epilogue::kMaxParameters; ++i) {
     const EpilogueParameter& parameter = kEpilogueParameters[args_.epilogue][i];
     if (parameter.name == nullptr) break;
@@ -186,8 +211,23 @@ SoftmaxPlan::SoftmaxPlan(const Problem& problem, const Kernel& self, const Exten
 Status SoftmaxPlan::Prepare(const PageSelection* selection) {
   if (selection != nullptr) selection_ = *selection;
   extents_.v_head_dim = ValueWidth(problem_, extents_);
-  const bool bf16 = args_.element == PageElement::kBf16;
-  ASSAY_TRY(layout_, KvLayout::Make({.dtype = bf16 ? DType::kBf16 : DType::kF32}, extents_.kv_heads, extents_.head_dim, extents_.v_head_dim));
+  // Bounds of pages, and rows of norm 1, are taken from floats.
+  args_.element = ElementOf(problem_, extents_, selection_.has_value() || table_.epilogue_traits[args_.epilogue].unit_rows);
+  KvFormat format{.dtype = PageDType(args_.element)};
+  if (IsQuantised(args_.element)) {
+    format.k_scale = problem_.k_scale;
+    format.v_scale = problem_.Has(Role::kV) ? problem_.v_scale : problem_.k_scale;
+    if (!KvLayout::Make(format, extents_.kv_heads, extents_.head_dim, extents_.v_head_dim).ok()) {  // integers without scales
+      args_.element = PageElement::kF32;
+      format = {.dtype = DType::kF32};
+    }
+  }
+  ASSAY_TRY(layout_, KvLayout::Make(format, extents_.kv_heads, extents_.head_dim, extents_.v_head_dim));
+  args_.page_dtype = static_cast<int>(format.dtype);
+  args_.k_scale = static_cast<PageScale>(format.k_scale);
+  args_.v_scale = static_cast<PageScale>(format.v_scale);
+  args_.k_scale_offset = layout_.k_block_bytes + layout_.v_block_bytes;
+  args_.v_scale_offset = args_.k_scale_offset + layout_.k_scale_bytes;
   args_.query_heads = extents_.query_heads;
   args_.group = extents_.query_heads / extents_.kv_heads;
   args_.head_dim = extents_.head_dim;
@@ -214,7 +254,7 @@ Status SoftmaxPlan::Prepare(const PageSelection* selection) {
   };
   args_.sink = per_head(Role::kSink);
   args_.alibi = per_head(Role::kAlibi);
-  target_ = fmt::format("{}/{}{}", table_.name, bf16 ? "bf16" : "f32", bf16 && table_.native_pairs ? "-p16" : "");
+  target_ = fmt::format("{}/{}{}", table_.name, NameOf(format.dtype), args_.element == PageElement::kBf16 && table_.native_pairs ? "-p16" : "");
   ASSAY_RETURN_IF_ERROR(AllocatePages());
   DescribeSequences();
   if (selection_) AllocateSelection();
@@ -395,17 +435,22 @@ void SoftmaxPlan::ForEachWorker(const auto& body) noexcept {
 }
 
 void SoftmaxPlan::PackPage(const PackItem& item) const {
-  const TensorView& k = problem_.Get(Role::kK);
-  const TensorView* v = problem_.Find(Role::kV);
   for (int64_t head = 0; head < extents_.kv_heads; ++head) {
     std::fill_n(item.page.K(layout_, head) + layout_.note_offset(), sizeof(uint32_t), std::byte{});
   }
-  // Pieces of the source that are rows with one stride: all of it, or a page of the caller's.
-  for (int64_t done = 0; done < item.tokens;) {
-    const int64_t token = item.first_token + done;
-    const KvPiece piece = PieceAt(token, item.tokens - done, item.sequence);
-    KvSource source{SequenceRows(k, piece, extents_.head_dim), SequenceRows(v != nullptr ? *v : k, piece, extents_.v_head_dim), 0};
+  ForEachPiece(item, [&](int64_t done, const KvPiece& piece, const KvSource& source) {
     for (int64_t head = 0; head < extents_.kv_heads; ++head) WriteKvTokens(layout_, item.page, done, piece.tokens, source, head);
+  });
+}
+
+// Pieces of the source that are rows with one stride: all of it, or a page of the caller's.
+void SoftmaxPlan::ForEachPiece(const PackItem& item, const auto& body) const {
+  const TensorView& k = problem_.Get(Role::kK);
+  const TensorView* v = problem_.Find(Role::kV);
+  for (int64_t done = 0; done < item.tokens;) {
+    const KvPiece piece = PieceAt(item.first_token + done, item.tokens - done, item.sequence);
+    const KvSource source{SequenceRows(k, piece, extents_.head_dim), SequenceRows(v != nullptr ? *v : k, piece, extents_.v_head_dim), 0};
+    body(done, piece, source);
     done += piece.tokens;
   }
 }
@@ -463,7 +508,66 @@ void SoftmaxPlan::DequantisePage(const PackItem& item, float* row) const {
   }
 }
 
+// Codes and scales of a quantised cache, as they are.
+void SoftmaxPlan::PackCodes(const PackItem& item) const {
+  Problem codes = problem_;
+  codes.k_scale = codes.v_scale = ScaleGranularity::kNone;
+  const Role value_role = problem_.Has(Role::kV) ? Role::kV : Role::kK;
+  const Role value_scale_role = problem_.Has(Role::kV) ? Role::kVScale : Role::kKScale;
+  for (int64_t head = 0; head < extents_.kv_heads; ++head) {
+    std::fill_n(item.page.K(layout_, head) + layout_.note_offset(), sizeof(uint32_t), std::byte{});
+  }
+  if (args_.element == PageElement::kI4) {
+    const TokenRows keys(codes, Role::kK, item.sequence);
+    const TokenRows values(codes, value_role, item.sequence);
+    for (int64_t head = 0; head < extents_.kv_heads; ++head) {
+      std::byte* k = item.page.K(layout_, head);
+      std::byte* v = item.page.V(layout_, head);
+      for (int64_t t = 0; t < item.tokens; ++t) {
+        for (int64_t c = 0; c < extents_.head_dim; ++c) StoreElement(k, DType::kI4, KeyIndex(layout_, t, c), keys.At(item.first_token + t, head, c));
+        for (int64_t c = 0; c < extents_.v_head_dim; ++c) {
+          StoreElement(v, DType::kI4, ValueIndex(layout_, t, c), values.At(item.first_token + t, head, c));
+        }
+      }
+    }
+  } else {
+    ForEachPiece(item, [&](int64_t done, const KvPiece& piece, const KvSource& source) {
+      for (int64_t head = 0; head < extents_.kv_heads; ++head) CopyKvCodes(layout_, item.page, done, piece.tokens, source, head);
+    });
+  }
+  PackScales(item, Role::kKScale, layout_.format.k_scale, extents_.head_dim, KeyScale);
+  PackScales(item, value_scale_role, layout_.format.v_scale, extents_.v_head_dim, ValueScale);
+  for (int64_t head = 0; head < extents_.kv_heads; ++head) {
+    NoteKvTokens(layout_, item.page, 0, item.tokens, head);
+    // The sign of an infinite scale says nothing of a key whose codes are of both.
+    float* scales = reinterpret_cast<float*>(item.page.KScale(layout_, head));
+    for (int64_t i = 0; i < layout_.k_scale_bytes / 4; ++i) {
+      if (std::isinf(scales[i])) scales[i] = std::numeric_limits<float>::quiet_NaN();
+    }
+  }
+}
+
+void SoftmaxPlan::PackScales(const PackItem& item, Role role, ScaleGranularity granularity, int64_t channels, ScaleSlot slot) const {
+  constexpr int64_t kGroup = kSoftmaxScaleGroup;
+  if (granularity == ScaleGranularity::kNone) return;
+  const TensorView& scales = problem_.Get(role);
+  const int64_t step = granularity == ScaleGranularity::kPerToken ? channels : granularity == ScaleGranularity::kPerGroup32 ? kGroup : 1;
+  for (int64_t head = 0; head < extents_.kv_heads; ++head) {
+    if (granularity == ScaleGranularity::kPerPageChannel) {
+      for (int64_t c = 0; c < channels; ++c) {
+        slot(layout_, item.page, head, 0, c) = static_cast<float>(scales.At({item.sequence, item.first_token / kKvPageTokens, head, c}));
+      }
+      continue;
+    }
+    const TokenRows rows(problem_, role, item.sequence);
+    for (int64_t t = 0; t < item.tokens; ++t) {
+      for (int64_t c = 0; c < channels; c += step) slot(layout_, item.page, head, t, c) = static_cast<float>(rows.At(item.first_token + t, head, c / step));
+    }
+  }
+}
+
 void SoftmaxPlan::Pack() noexcept {
+  const bool codes = IsQuantised(args_.element);
   const bool by_element = problem_.k_scale != ScaleGranularity::kNone || problem_.v_scale != ScaleGranularity::kNone ||
                           BitsOf(problem_.Get(Role::kK).dtype) < 8 || table_.epilogue_traits[args_.epilogue].unit_rows;
   ForEachWorker([&](int worker) {
@@ -472,7 +576,7 @@ void SoftmaxPlan::Pack() noexcept {
     float* row = scratch_.data<float>() + worker * scratch_.view().shape[1];
     for (size_t i = range.begin; i < range.end; ++i) {
       const PackItem& item = pack_items_[i];
-      by_element ? DequantisePage(item, row) : PackPage(item);
+      codes ? PackCodes(item) : by_element ? DequantisePage(item, row) : PackPage(item);
       for (int64_t head = 0; selection_ && head < extents_.kv_heads; ++head) {
         BoundPage(layout_, item.page, head, item.tokens, item.first_token / kKvPageTokens, BoundsOf(item.sequence, head));
       }
@@ -618,8 +722,8 @@ int64_t SoftmaxScratchFloats(int64_t head_dim, int64_t padded_v) {
   const auto rounded = [](int64_t n) { return (n + 15) / 16 * 16; };
   const int64_t rows = kSoftmaxBlockRows;
   const int64_t tile = kSoftmaxTileRows * kSoftmaxBlockPages * kSoftmaxPageTokens;
-  const int64_t floats = rounded(rows * (head_dim + 1)) + 2 * rounded(rows * padded_v) + 3 * rounded(rows) + rounded(rows * 16) +
-                         2 * rounded(tile) + rounded(tile / 2);
+  const int64_t floats = rounded(rows * (head_dim + 7)) + rounded(kSoftmaxTileRows * (head_dim + 7)) + 2 * rounded(rows * padded_v) + 3 * rounded(rows) + rounded(rows * 16) +
+                         3 * rounded(tile) + rounded(tile / 2);
   return rounded(floats) + 16;
 }
 

@@ -45,6 +45,10 @@ class SoftmaxPlan : public Plan {
   std::vector<size_t> BalancedBounds(const std::vector<SoftmaxItem>& items, size_t workers) const;
   void ForEachWorker(const auto& body) noexcept;
   void PackPage(const PackItem& item) const;
+  void PackCodes(const PackItem& item) const;
+  using ScaleSlot = float& (*)(const KvLayout& layout, const KvPage& page, int64_t head, int64_t token, int64_t channel);
+  void PackScales(const PackItem& item, Role role, ScaleGranularity granularity, int64_t channels, ScaleSlot slot) const;
+  void ForEachPiece(const PackItem& item, const auto& body) const;
   void DequantisePage(const PackItem& item, float* row) const;
   [[nodiscard]] KvPiece PieceAt(int64_t token, int64_t most, int64_t sequence) const;
   static TensorView SequenceRows(const TensorView& view, const KvPiece& piece, int64_t channels);

@@ -24,6 +24,11 @@ struct Shape {
   int64_t sequences, queries, keys, query_heads, kv_heads, head_dim, v_head_dim;
   DType dtype;
   Causal causal;
+  DType cache = DType::kF32;  // of K and V where not kF32; else `dtype`
+  ScaleGranularity k_scale = ScaleGranularity::kNone;
+  ScaleGranularity v_scale = ScaleGranularity::kNone;
+
+  [[nodiscard]] DType kv_dtype() const { return cache == DType::kF32 ? dtype : cache; }
 };
 
 constexpr Shape kShapes[] = {
@@ -34,6 +39,10 @@ constexpr Shape kShapes[] = {
     {"encoder_8x512_bf16", Shape::Family::kPrefill, 8, 512, 512, 12, 12, 64, 64, DType::kBf16, Causal::kNone},
     {"decode_32k_b1_bf16", Shape::Family::kDecode, 1, 1, 32768, 32, 8, 128, 128, DType::kBf16, Causal::kBottomRight},
     {"decode_32k_b8_bf16", Shape::Family::kDecode, 8, 1, 32768, 32, 8, 128, 128, DType::kBf16, Causal::kBottomRight},
+    {"decode_32k_b1_int8", Shape::Family::kDecode, 1, 1, 32768, 32, 8, 128, 128, DType::kBf16, Causal::kBottomRight, DType::kI8,
+     ScaleGranularity::kPerToken, ScaleGranularity::kPerToken},
+    {"decode_32k_b1_int4", Shape::Family::kDecode, 1, 1, 32768, 32, 8, 128, 128, DType::kBf16, Causal::kBottomRight, DType::kI4,
+     ScaleGranularity::kPerPageChannel, ScaleGranularity::kPerToken},
     {"decode_4k_b1_bf16", Shape::Family::kDecode, 1, 1, 4096, 32, 8, 128, 128, DType::kBf16, Causal::kBottomRight},
     {"mla_decode_4k_bf16", Shape::Family::kDecode, 1, 1, 4096, 16, 1, 576, 512, DType::kBf16, Causal::kBottomRight},
     {"gdn_prefill_4096_bf16", Shape::Family::kRecurrentChunk, 1, 4096, 4096, 16, 16, 128, 128, DType::kBf16, Causal::kNone},
@@ -54,11 +63,12 @@ std::string_view FamilyName(const Shape& shape) {
   return "";
 }
 
-// Values in [-1, 1): a long random stretch, repeated with a period that divides no row, because drawing gigabytes one by one takes minutes.
+// Values in [-1, 1), or codes of an integer type: a long random stretch, repeated with a period that divides no row, because drawing gigabytes one by one takes minutes.
 void FillRandom(const TensorView& view, Rng& rng) {
   constexpr int64_t kPeriod = 65521;
   std::vector<double> stretch(static_cast<size_t>(std::min(kPeriod, view.count())));
-  for (double& value : stretch) value = rng.Uniform(-1, 1);
+  const double largest = view.dtype == DType::kI8 ? 127 : view.dtype == DType::kI4 ? 7 : 1;
+  for (double& value : stretch) value = rng.Uniform(-largest, largest);
   for (int64_t i = 0; i < view.count(); ++i) {
     StoreElement(view.data, view.dtype, static_cast<size_t>(i), stretch[static_cast<size_t>(i % kPeriod)]);
   }
@@ -74,6 +84,18 @@ TensorView AddRows(OwnedProblem& owned, Role role, DType dtype, std::array<int64
   return view;
 }
 
+// Scales that bring codes back to about [-1, 1).
+void AddScales(OwnedProblem& owned, Role role, const Shape& shape, ScaleGranularity granularity, int64_t channels, Rng& rng) {
+  if (granularity == ScaleGranularity::kNone) return;
+  const int64_t pages = (shape.keys + 63) / 64;
+  const TensorView view =
+      granularity == ScaleGranularity::kPerToken         ? owned.Add(role, DType::kF32, {shape.sequences, shape.keys, shape.kv_heads})
+      : granularity == ScaleGranularity::kPerPageChannel ? owned.Add(role, DType::kF32, {shape.sequences, pages, shape.kv_heads, channels})
+                                                         : owned.Add(role, DType::kF32, {shape.sequences, shape.keys, shape.kv_heads, (channels + 31) / 32});
+  const double step = shape.cache == DType::kI4 ? 1.0 / 7 : 1.0 / 127;
+  for (int64_t i = 0; i < view.count(); ++i) StoreElement(view.data, view.dtype, static_cast<size_t>(i), step * rng.Uniform(0.8, 1.2));
+}
+
 OwnedProblem MakeProblem(const Shape& shape, Rng& rng) {
   OwnedProblem owned;
   Problem& p = owned.problem;
@@ -84,9 +106,13 @@ OwnedProblem MakeProblem(const Shape& shape, Rng& rng) {
   // The packed cache of a sequence is its own; the plain rows it is packed from need not be.
   const bool shared = shape.family == Shape::Family::kDecode;
   AddRows(owned, Role::kQ, shape.dtype, {shape.sequences, shape.queries, shape.query_heads, shape.head_dim}, false, rng);
-  AddRows(owned, Role::kK, shape.dtype, {shape.sequences, shape.keys, shape.kv_heads, shape.head_dim}, shared, rng);
-  AddRows(owned, Role::kV, shape.dtype, {shape.sequences, shape.keys, shape.kv_heads, shape.v_head_dim}, shared, rng);
+  AddRows(owned, Role::kK, shape.kv_dtype(), {shape.sequences, shape.keys, shape.kv_heads, shape.head_dim}, shared, rng);
+  AddRows(owned, Role::kV, shape.kv_dtype(), {shape.sequences, shape.keys, shape.kv_heads, shape.v_head_dim}, shared, rng);
   AddRows(owned, Role::kO, shape.dtype, {shape.sequences, shape.queries, shape.query_heads, shape.v_head_dim}, false, rng);
+  p.k_scale = shape.k_scale;
+  p.v_scale = shape.v_scale;
+  AddScales(owned, Role::kKScale, shape, shape.k_scale, shape.head_dim, rng);
+  AddScales(owned, Role::kVScale, shape, shape.v_scale, shape.v_head_dim, rng);
   if (!IsRecurrent(shape)) return owned;
   p.scale = 1 / std::sqrt(static_cast<double>(shape.head_dim));
   const TensorView k = p.Get(Role::kK);
@@ -106,20 +132,31 @@ OwnedProblem MakeProblem(const Shape& shape, Rng& rng) {
   return owned;
 }
 
+// Bytes of one token and head of a cache, scales included.
+double CacheBytes(const Shape& s, int64_t width, ScaleGranularity granularity) {
+  const auto channels = static_cast<double>(width);
+  double scales = 0;
+  if (granularity == ScaleGranularity::kPerToken) scales = 4;
+  if (granularity == ScaleGranularity::kPerPageChannel) scales = 4 * channels / 64;
+  if (granularity == ScaleGranularity::kPerGroup32) scales = 4 * channels / 32;
+  return channels * BitsOf(s.kv_dtype()) / 8.0 + scales;
+}
+
 // Work that any implementation must do: multiply-adds of visible pairs, and what must be read or written once.
 machine::UsefulWork WorkOf(const Shape& s, const machine::Fingerprint& fingerprint, int threads) {
   machine::UsefulWork work;
   const auto d = static_cast<double>(s.head_dim), dv = static_cast<double>(s.v_head_dim);
   const auto batch = static_cast<double>(s.sequences), heads = static_cast<double>(s.query_heads), t = static_cast<double>(s.queries);
   const double element = BitsOf(s.dtype) / 8.0;
-  work.arithmetic = s.dtype == DType::kBf16 ? CeilingKind::kBf16 : CeilingKind::kFp32;
+  work.arithmetic = s.kv_dtype() == DType::kBf16 ? CeilingKind::kBf16 : CeilingKind::kFp32;
   if (!IsRecurrent(s)) {
     const auto keys = static_cast<double>(s.keys);
     const double pairs = s.causal == Causal::kNone ? t * keys : t * (keys - t) + t * (t + 1) / 2;
     work.ops = 2 * batch * heads * pairs * (d + dv);
     // Absorbed latent attention reads its values within its keys.
-    const double width = s.kv_heads == 1 && s.head_dim > s.v_head_dim ? d : d + dv;
-    work.bytes = batch * element * (keys * static_cast<double>(s.kv_heads) * width + t * heads * (d + dv));
+    const bool latent = s.kv_heads == 1 && s.head_dim > s.v_head_dim;
+    const double row = CacheBytes(s, s.head_dim, s.k_scale) + (latent ? 0 : CacheBytes(s, s.v_head_dim, s.v_scale));
+    work.bytes = batch * (keys * static_cast<double>(s.kv_heads) * row + element * t * heads * (d + dv));
   } else if (s.family == Shape::Family::kRecurrentChunk) {
     constexpr double kChunk = 64;
     const double macs = kChunk * (kChunk - 1) / 2 * (d + dv) + kChunk * (kChunk + 1) / 2 * (d + dv) + 3 * kChunk * d * dv;
@@ -136,19 +173,20 @@ machine::UsefulWork WorkOf(const Shape& s, const machine::Fingerprint& fingerpri
 
 // Largest error of some rows of a softmax problem against fp64, over sum_j p_j |v_j|.
 double SoftmaxError(const Shape& s, const Problem& p, Rng& rng) {
-  const TensorView &q = p.Get(Role::kQ), &k = p.Get(Role::kK), &v = p.Get(Role::kV), &o = p.Get(Role::kO);
+  const TensorView &q = p.Get(Role::kQ), &o = p.Get(Role::kO);
   double worst = 0;
   for (int sample = 0; sample < 4; ++sample) {
     const auto b = static_cast<int64_t>(rng.Below(static_cast<uint64_t>(s.sequences)));
     const auto t = static_cast<int64_t>(rng.Below(static_cast<uint64_t>(s.queries)));
     const auto h = static_cast<int64_t>(rng.Below(static_cast<uint64_t>(s.query_heads)));
     const int64_t kv = h * s.kv_heads / s.query_heads;
+    const TokenRows k(p, Role::kK, b), v(p, Role::kV, b);
     const int64_t seen = s.causal == Causal::kNone ? s.keys : s.keys - s.queries + t + 1;
     std::vector<double> score(static_cast<size_t>(seen));
     double maximum = -std::numeric_limits<double>::infinity();
     for (int64_t j = 0; j < seen; ++j) {
       double dot = 0;
-      for (int64_t c = 0; c < s.head_dim; ++c) dot += q.At({b, t, h, c}) * k.At({b, j, kv, c});
+      for (int64_t c = 0; c < s.head_dim; ++c) dot += q.At({b, t, h, c}) * k.At(j, kv, c);
       maximum = std::max(maximum, score[static_cast<size_t>(j)] = dot * p.scale);
     }
     double sum = 0;
@@ -156,7 +194,7 @@ double SoftmaxError(const Shape& s, const Problem& p, Rng& rng) {
     for (int64_t c = 0; c < s.v_head_dim; ++c) {
       double want = 0, magnitude = 0;
       for (int64_t j = 0; j < seen; ++j) {
-        const double term = score[static_cast<size_t>(j)] / sum * v.At({b, j, kv, c});
+        const double term = score[static_cast<size_t>(j)] / sum * v.At(j, kv, c);
         want += term;
         magnitude += std::fabs(term);
       }
@@ -205,13 +243,20 @@ double RecurrenceError(const Shape& s, const Problem& p, Rng& rng) {
 std::string ShapeText(const Shape& s) {
   const std::string heads = s.query_heads == s.kv_heads ? fmt::format("{} heads", s.query_heads) : fmt::format("{}/{} heads", s.query_heads, s.kv_heads);
   const std::string width = s.head_dim == s.v_head_dim ? fmt::format("{}", s.head_dim) : fmt::format("{}/{}", s.head_dim, s.v_head_dim);
-  return fmt::format("{} x {} queries, {} keys, {} x {}, {}", s.sequences, s.queries, s.keys, heads, width,
-                     s.causal == Causal::kNone ? "not masked" : "causal");
+  const auto scales = [](ScaleGranularity granularity) {
+    return granularity == ScaleGranularity::kPerToken ? "token" : granularity == ScaleGranularity::kPerPageChannel ? "page channel" : "group of 32";
+  };
+  const std::string cache = s.k_scale == ScaleGranularity::kNone
+                                ? ""
+                                : fmt::format(", {} with scales per {} (K) and per {} (V)", NameOf(s.cache), scales(s.k_scale), scales(s.v_scale));
+  return fmt::format("{} x {} queries, {} keys, {} x {}, {}{}", s.sequences, s.queries, s.keys, heads, width,
+                     s.causal == Causal::kNone ? "not masked" : "causal", cache);
 }
 
 // What the plan keeps in memory beside the caller's tensors, roughly, in bytes.
 double PackedBytes(const Shape& s) {
-  return static_cast<double>(s.sequences * s.keys * s.kv_heads * (s.head_dim + s.v_head_dim)) * BitsOf(s.dtype) / 8;
+  return static_cast<double>(s.sequences * s.keys * s.kv_heads) *
+         (CacheBytes(s, s.head_dim, s.k_scale) + CacheBytes(s, s.v_head_dim, s.v_scale));
 }
 
 Result<BenchRow> RunRow(const Shape& shape, const BenchOptions& options, const machine::Fingerprint& fingerprint, ThreadPool& pool) {
@@ -252,7 +297,7 @@ Result<BenchRow> RunRow(const Shape& shape, const BenchOptions& options, const m
   row.name = shape.name;
   row.family = FamilyName(shape);
   row.shape = ShapeText(shape);
-  row.dtype = NameOf(shape.dtype);
+  row.dtype = NameOf(shape.kv_dtype());
   row.implementation = plan->target();
   row.threads = pool.workers();
   row.median_ms = share.milliseconds;
