@@ -77,6 +77,10 @@ struct Columns {
   ptrdiff_t ahead = 0;
 };
 
+// What lies this far on in the same strip is moved to the first-level cache: a streamed page comes from the second level in time only then
+// (decode of 4k tokens from L3 gains about a tenth).
+inline constexpr ptrdiff_t kNearBytes = 1024;
+
 // Units from column `column` of a strip-wise B to the one v vectors later; both multiples of kLanes.
 ASSAY_INLINE ptrdiff_t ColumnOffset(const Columns& b, int64_t column) { return column / 16 * b.strip + column % 16; }
 
@@ -109,7 +113,10 @@ ASSAY_INLINE void MultiplyAdd(V (&acc)[kRows][kVectors], const void* a_memory, c
   const auto prefetch = [&] {
     if constexpr (kAhead) {
       ASSAY_UNROLL
-      for (int v = 0; v < kVectors; v += 16 / kLanes) PrefetchFar(reinterpret_cast<const char*>(b + ColumnOffset(at, v * kLanes)) + at.ahead);
+      for (int v = 0; v < kVectors; v += 16 / kLanes) {
+        PrefetchFar(reinterpret_cast<const char*>(b + ColumnOffset(at, v * kLanes)) + at.ahead);
+        Prefetch(reinterpret_cast<const char*>(b + ColumnOffset(at, v * kLanes)) + kNearBytes);
+      }
     }
   };
   if constexpr (Unit::kPairs && kNativePairs) {
