@@ -12,6 +12,8 @@ inline constexpr int kDTypeF16 = 2;
 inline constexpr int kDTypeBf16 = 3;
 inline constexpr int kDTypeBool8 = 12;
 
+ASSAY_INLINE int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
 ASSAY_INLINE uint16_t ScalarBf16(float value) {
   uint32_t bits;
   __builtin_memcpy(&bits, &value, sizeof(bits));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/kernel_table.h"
+#include "kernels/matmul-inl.h"
 #include "kernels/recurrence-inl.h"
 #include "kernels/softmax-inl.h"
 
@@ -17,6 +18,7 @@ constinit const KernelTable kTable = {
     .softmax_merge = MergeSoftmaxPartials,
     .recurrence_steps = RunRecurrenceSteps,
     .recurrence_chunks = RunRecurrenceChunks,
+    .matmul_run = RunMatmulItem,
 };
 
 }  // namespace assay::ASSAY_SIMD_NAMESPACE

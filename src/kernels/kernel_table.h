@@ -1,6 +1,7 @@
 // KernelTable: the entry points of one backend. Each backend_*.cc exports one constant table; dispatch.cc chooses among them by CPUID.
 #pragma once
 
+#include "kernels/matmul_args.h"
 #include "kernels/recurrence_args.h"
 #include "kernels/softmax_args.h"
 
@@ -22,6 +23,7 @@ struct KernelTable {
   SoftmaxMerge softmax_merge;
   RecurrenceRun recurrence_steps;
   RecurrenceRun recurrence_chunks;
+  MatmulRun matmul_run;
 };
 
 namespace generic {

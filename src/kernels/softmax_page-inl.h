@@ -25,8 +25,6 @@ struct RowState {
 
 inline constexpr int64_t kBlockKeys = kSoftmaxBlockPages * kSoftmaxPageTokens;
 
-ASSAY_INLINE int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
 ASSAY_INLINE RowState LayOut(SoftmaxScratch scratch, int64_t head_dim, int64_t padded_v) {
   RowState state;
   float* next = scratch.data;

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "core/random.h"
+#include "kernels/matmul.h"
 #include "kernels/recurrence_kernel.h"
 #include "kernels/softmax_kernel.h"
 #include "machine/roofline.h"
@@ -17,10 +18,11 @@ namespace {
 
 using machine::CeilingKind;
 
-// A shape of the bench. Softmax rows: queries x keys per sequence; recurrences: `queries` tokens.
+// A shape of the bench. Softmax rows: queries x keys per sequence; recurrences: `queries` tokens; matmul: `queries` rows x `keys` columns,
+// summed over `head_dim`.
 struct Shape {
   std::string_view name;
-  enum class Family { kPrefill, kDecode, kRecurrentChunk, kRecurrentStep } family;
+  enum class Family { kPrefill, kDecode, kRecurrentChunk, kRecurrentStep, kMatmul } family;
   int64_t sequences, queries, keys, query_heads, kv_heads, head_dim, v_head_dim;
   DType dtype;
   Causal causal;
@@ -47,6 +49,7 @@ constexpr Shape kShapes[] = {
     {"mla_decode_4k_bf16", Shape::Family::kDecode, 1, 1, 4096, 16, 1, 576, 512, DType::kBf16, Causal::kBottomRight},
     {"gdn_prefill_4096_bf16", Shape::Family::kRecurrentChunk, 1, 4096, 4096, 16, 16, 128, 128, DType::kBf16, Causal::kNone},
     {"gdn_decode_b8_fp32", Shape::Family::kRecurrentStep, 8, 1, 1, 16, 16, 128, 128, DType::kF32, Causal::kNone},
+    {"matmul_4096_bf16", Shape::Family::kMatmul, 1, 4096, 4096, 1, 1, 4096, 0, DType::kBf16, Causal::kNone},
 };
 
 bool IsRecurrent(const Shape& shape) {
@@ -59,6 +62,7 @@ std::string_view FamilyName(const Shape& shape) {
     case Shape::Family::kDecode: return "decode";
     case Shape::Family::kRecurrentChunk:
     case Shape::Family::kRecurrentStep: return "recurrence";
+    case Shape::Family::kMatmul: return "matmul";
   }
   return "";
 }
@@ -103,6 +107,12 @@ OwnedProblem MakeProblem(const Shape& shape, Rng& rng) {
   p.phase = shape.family == Shape::Family::kDecode ? Phase::kDecode : Phase::kPrefill;
   p.scale = 4 / std::sqrt(static_cast<double>(shape.head_dim));  // scores of deviation about 4/3 on uniform data
   p.causal = shape.causal;
+  if (shape.family == Shape::Family::kMatmul) {
+    FillRandom(owned.Add(Role::kQ, shape.dtype, {shape.queries, shape.head_dim}), rng);
+    FillRandom(owned.Add(Role::kK, shape.dtype, {shape.keys, shape.head_dim}), rng);
+    owned.Add(Role::kO, shape.dtype, {shape.queries, shape.keys});
+    return owned;
+  }
   // The packed cache of a sequence is its own; the plain rows it is packed from need not be.
   const bool shared = shape.family == Shape::Family::kDecode;
   AddRows(owned, Role::kQ, shape.dtype, {shape.sequences, shape.queries, shape.query_heads, shape.head_dim}, false, rng);
@@ -148,6 +158,14 @@ machine::UsefulWork WorkOf(const Shape& s, const machine::Fingerprint& fingerpri
   const auto d = static_cast<double>(s.head_dim), dv = static_cast<double>(s.v_head_dim);
   const auto batch = static_cast<double>(s.sequences), heads = static_cast<double>(s.query_heads), t = static_cast<double>(s.queries);
   const double element = BitsOf(s.dtype) / 8.0;
+  if (s.family == Shape::Family::kMatmul) {
+    const auto columns = static_cast<double>(s.keys);
+    work.arithmetic = s.dtype == DType::kBf16 ? CeilingKind::kBf16 : CeilingKind::kFp32;
+    work.ops = 2 * t * columns * d;
+    work.bytes = element * (t * d + columns * d + t * columns);
+    work.bandwidth = machine::ReadLevelFor(fingerprint, work.bytes / threads, threads);
+    return work;
+  }
   work.arithmetic = s.kv_dtype() == DType::kBf16 ? CeilingKind::kBf16 : CeilingKind::kFp32;
   if (!IsRecurrent(s)) {
     const auto keys = static_cast<double>(s.keys);
@@ -240,7 +258,49 @@ double RecurrenceError(const Shape& s, const Problem& p, Rng& rng) {
   return worst / largest;
 }
 
+// Largest error of some elements of a matmul (A as Q, W as K) against fp64, over the sum of magnitudes.
+double MatmulError(const Shape& s, const Problem& p, Rng& rng) {
+  double worst = 0;
+  for (int sample = 0; sample < 64; ++sample) {
+    const auto row = static_cast<int64_t>(rng.Below(static_cast<uint64_t>(s.queries)));
+    const auto column = static_cast<int64_t>(rng.Below(static_cast<uint64_t>(s.keys)));
+    double want = 0, magnitude = 0;
+    for (int64_t k = 0; k < s.head_dim; ++k) {
+      const double term = p.Get(Role::kQ).At({row, k}) * p.Get(Role::kK).At({column, k});
+      want += term;
+      magnitude += std::fabs(term);
+    }
+    const double error = std::fabs(p.Get(Role::kO).At({row, column}) - want) / magnitude;
+    worst = std::isfinite(error) ? std::max(worst, error) : std::numeric_limits<double>::infinity();
+  }
+  return worst;
+}
+
+double ErrorOf(const Shape& s, const Problem& p, Rng& rng) {
+  switch (s.family) {
+    case Shape::Family::kPrefill:
+    case Shape::Family::kDecode: return SoftmaxError(s, p, rng);
+    case Shape::Family::kRecurrentChunk:
+    case Shape::Family::kRecurrentStep: return RecurrenceError(s, p, rng);
+    case Shape::Family::kMatmul: return MatmulError(s, p, rng);
+  }
+  return std::numeric_limits<double>::infinity();
+}
+
+Result<std::unique_ptr<Plan>> PrepareShape(const Shape& s, const Problem& p, const KernelEnv& env) {
+  const Kernel kernel{.id = "bench"};
+  switch (s.family) {
+    case Shape::Family::kPrefill:
+    case Shape::Family::kDecode: return PrepareSoftmaxTile(p, kernel, env);
+    case Shape::Family::kRecurrentChunk: return PrepareRecurrenceChunk(p, kernel, env);
+    case Shape::Family::kRecurrentStep: return PrepareRecurrenceStep(p, kernel, env);
+    case Shape::Family::kMatmul: return PrepareMatmul({.a = p.Get(Role::kQ), .w = p.Get(Role::kK), .w_scale = {}, .o = p.Get(Role::kO)}, env);
+  }
+  return Unsupported("a family of shapes without a kernel");
+}
+
 std::string ShapeText(const Shape& s) {
+  if (s.family == Shape::Family::kMatmul) return fmt::format("{} x {} times {} x {}", s.queries, s.head_dim, s.head_dim, s.keys);
   const std::string heads = s.query_heads == s.kv_heads ? fmt::format("{} heads", s.query_heads) : fmt::format("{}/{} heads", s.query_heads, s.kv_heads);
   const std::string width = s.head_dim == s.v_head_dim ? fmt::format("{}", s.head_dim) : fmt::format("{}/{}", s.head_dim, s.v_head_dim);
   const auto scales = [](ScaleGranularity granularity) {
@@ -265,11 +325,7 @@ Result<BenchRow> RunRow(const Shape& shape, const BenchOptions& options, const m
   }
   Rng rng(DeriveSeed(options.seed, fmt::format("bench/{}", shape.name)));
   OwnedProblem owned = MakeProblem(shape, rng);
-  const Kernel kernel{.id = "bench"};
-  const KernelEnv env{.pool = &pool};
-  ASSAY_TRY(const std::unique_ptr<Plan> plan, shape.family == Shape::Family::kRecurrentChunk  ? PrepareRecurrenceChunk(owned.problem, kernel, env)
-                                              : shape.family == Shape::Family::kRecurrentStep ? PrepareRecurrenceStep(owned.problem, kernel, env)
-                                                                                              : PrepareSoftmaxTile(owned.problem, kernel, env));
+  ASSAY_TRY(const std::unique_ptr<Plan> plan, PrepareShape(shape, owned.problem, {.pool = &pool}));
   BenchRow row;
   if (!IsRecurrent(shape)) {
     plan->Pack();  // the first touch of its pages is not packing
@@ -283,7 +339,7 @@ Result<BenchRow> RunRow(const Shape& shape, const BenchOptions& options, const m
       .name = std::string(shape.name),
       .run = [&plan] { plan->Run(); },
       .check = [&]() -> Status {
-        row.row_error = IsRecurrent(shape) ? RecurrenceError(shape, owned.problem, rng) : SoftmaxError(shape, owned.problem, rng);
+        row.row_error = ErrorOf(shape, owned.problem, rng);
         // Half a unit in the last place of O, and the roundings of the sums: far below what a wrong convention would give.
         const double allowed = 4 * EpsilonOf(shape.dtype) + 1e-4;
         if (row.row_error <= allowed) return Ok();
