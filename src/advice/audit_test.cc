@@ -208,6 +208,21 @@ TEST_F(AuditTest, AFloorHasNoOtherEnd) {
   EXPECT_TRUE(audit.advice.assessments[2].net_usd_over_horizon.refused());
 }
 
+TEST_F(AuditTest, WeightsWithoutRowsAreNotTimedAsFp8) {
+  const auto with = [&](const char* dtype) {
+    std::filesystem::remove(directory_ / "store.db");
+    std::string text = Fill(kUseCase, {});
+    const std::string preset = "preset = \"llama-3.1-8b\"";
+    text.replace(text.find(preset), preset.size(), fmt::format("{}\nweight_dtype = \"{}\"", preset, dtype));
+    return RunText(text).Find("A", "ttft_ms_p95")->quantity;
+  };
+  EXPECT_FALSE(with("e4m3").refused());
+  for (const char* dtype : {"i8", "i4"}) {
+    EXPECT_TRUE(with(dtype).refused()) << dtype;
+    EXPECT_NE(with(dtype).origin.find(dtype), std::string::npos) << with(dtype).origin;
+  }
+}
+
 TEST_F(AuditTest, EveryFlipThatIsNamedFlipsWhenItIsRun) {
   const Changes changes{.rate = "40", .fp8_quality = kMeasuredQuality};
   const AuditResult audit = Run(changes, {}, true);

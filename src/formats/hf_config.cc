@@ -90,9 +90,10 @@ void ReadWeights(ConfigReader* r, ModelSpec* m) {
   if (quantisation == nullptr || !quantisation->is_object()) return;
   const auto method = quantisation->find("quant_method");
   const std::string how = method != quantisation->end() && method->is_string() ? method->get<std::string>() : "";
-  if (how == "fp8")
+  if (how == "fp8") {
     m->weight_bits = 8;
-  else if (how == "mxfp4" && m->moe)
+    m->quantised_dtype = DType::kE4m3;
+  } else if (how == "mxfp4" && m->moe)
     m->moe->expert_weight_bits = 4.25;  // 4 bits and an 8-bit scale for 32 values
   else {
     const auto bits = quantisation->find("bits");

@@ -311,6 +311,7 @@ ModelSpec ModelSpecFromToml(TomlReader* r) {
     if (const auto dtype = DTypeFromName(*name)) {
       m.weight_dtype = *dtype;
       m.weight_bits = BitsOf(*dtype);
+      if (m.weight_bits < 16) m.quantised_dtype = *dtype;
     } else {
       r->Fail("weight_dtype",
               fmt::format("is '{}'; it must be a dtype such as bf16, f16, f32, e4m3 or i8", Printable(*name)));

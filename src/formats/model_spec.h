@@ -66,6 +66,8 @@ struct ModelSpec {
   bool four_norms_per_layer = false;   // Gemma 2 and 3 normalise after each part as well
   double weight_bits = 16;             // of one parameter, scales included
   DType weight_dtype = DType::kBf16;   // of activations and of what is not quantised
+  // Of the quantised matrices, where the file says which type they multiply in: fp8 has tensor cores of its own, integers do not share them.
+  std::optional<DType> quantised_dtype;
   std::optional<int64_t> max_context_tokens;
   std::optional<double> rope_theta;
   std::optional<double> attention_softcap;

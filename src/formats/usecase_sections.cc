@@ -177,6 +177,8 @@ Result<ModelSpec> ReadModelSection(TomlReader* root, const std::string& usecase_
                                   At(usecase_path, r->line()), Printable(*weight_dtype)));
     }
     spec->weight_bits = BitsOf(*dtype);
+    spec->quantised_dtype = spec->weight_bits < 16 ? dtype : std::nullopt;
+    if (spec->weight_bits >= 16) spec->weight_dtype = *dtype;
     if (spec->moe) spec->moe->expert_weight_bits = 0;
   }
   return spec;
