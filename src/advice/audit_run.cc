@@ -13,6 +13,7 @@
 #include "advice/audit_figures.h"
 #include "advice/batch_bound.h"
 #include "advice/evaluate.h"
+#include "advice/step_model.h"
 #include "formats/text.h"
 #include "machine/fingerprint.h"
 #include "study/runner.h"
@@ -37,6 +38,7 @@ std::string MachineLine(const machine::Fingerprint& f) {
 Result<AuditSetting> MakeSetting(Store& store, const AuditRequest& request, const machine::Fingerprint& fingerprint) {
   AuditSetting setting;
   ASSAY_TRY(setting.usecase, formats::ReadUseCase(request.usecase_path));
+  ASSAY_RETURN_IF_ERROR(CheckPlatformNames(setting.usecase));
   if (request.trace_path) {
     setting.usecase.workload.trace_path = request.trace_path;
     setting.usecase.workload.arrivals = formats::Arrivals::kTrace;

@@ -223,6 +223,24 @@ TEST_F(AuditTest, WeightsWithoutRowsAreNotTimedAsFp8) {
   }
 }
 
+TEST_F(AuditTest, UnknownAcceleratorsAndEnginesAreBadInputWithWhatIsKnown) {
+  const auto refused = [&](std::string_view from, std::string_view to) {
+    std::string text = Fill(kUseCase, {});
+    const std::string path = (directory_ / "unknown.toml").string();
+    std::ofstream(path) << text.replace(text.find(from), from.size(), to);
+    Store store = OpenStore();
+    const AuditRequest request{.usecase_path = path, .trace_path = {}, .settings = {}, .effort = AuditRequest::Effort::kNoMeasurements, .quiet = true, .command = {}, .version = {}};
+    const auto outcome = RunAudit(store, request);
+    EXPECT_FALSE(outcome.ok()) << to;
+    EXPECT_EQ(outcome.error().kind, ErrorKind::kBadInput) << to;
+    return outcome.error().message;
+  };
+  EXPECT_NE(refused("h100_sxm", "h100_smx").find("did you mean 'h100_sxm'"), std::string::npos);
+  EXPECT_NE(refused("h100_sxm", "warp_drive").find("h100_sxm/vllm/0.24.0"), std::string::npos);
+  EXPECT_NE(refused("name = \"vllm\"", "name = \"vlm\"").find("did you mean 'vllm'"), std::string::npos);
+  EXPECT_NE(refused("\"trtllm\"", "\"trtlm\"").find("candidate 'elsewhere'"), std::string::npos);
+}
+
 TEST_F(AuditTest, EveryFlipThatIsNamedFlipsWhenItIsRun) {
   const Changes changes{.rate = "40", .fp8_quality = kMeasuredQuality};
   const AuditResult audit = Run(changes, {}, true);
