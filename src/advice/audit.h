@@ -91,6 +91,7 @@ struct Flip {
   std::string factor;  // "rate_scale", "prompt_tokens_scale", "assume.host_us_per_step", ...
   double at = 0;       // value of the factor at which the advice differs
   double today = 0;
+  double same_at = 0;  // the nearest value on the way at which the advice is still today's: within 2 % where the axis is continuous
   std::string advice_there;
   std::string command;  // reruns the audit at that value
 };

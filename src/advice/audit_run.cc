@@ -62,11 +62,11 @@ Result<AuditSetting> MakeSetting(Store& store, const AuditRequest& request, cons
   return setting;
 }
 
-// The tightest latency objective over the value reached: above 1 it holds.
+// The tightest latency objective over the value reached: above 1 it holds. Refused as soon as one objective has no time.
 Quantity Headroom(const CandidateFacts& facts, const Objectives& objectives) {
-  Quantity tightest = Quantity::Refused("ratio", "the use case has no latency objective");
+  std::optional<Quantity> tightest;
   const auto consider = [&](const std::optional<double>& limit, const Quantity& reached, std::string_view name) {
-    if (!limit) return;
+    if (!limit || (tightest && tightest->refused())) return;
     if (reached.refused()) {
       tightest = Quantity::Refused("ratio", reached.origin);
       return;
@@ -75,11 +75,12 @@ Quantity Headroom(const CandidateFacts& facts, const Objectives& objectives) {
     const double low = std::isinf(reached.high) ? -std::numeric_limits<double>::infinity() : *limit / reached.high;
     const Quantity ratio{*limit / reached.value, low, *limit / reached.low, "ratio", reached.basis,
                          fmt::format("{} objective {:g} ms over the simulated p95; {}", name, *limit, reached.origin)};
-    if (tightest.refused() ? tightest.origin.starts_with("the use case") : ratio.value < tightest.value) tightest = ratio;
+    if (!tightest || ratio.value < tightest->value) tightest = ratio;
   };
   consider(objectives.ttft_ms_p95, facts.ttft_ms_p95, "TTFT");
   consider(objectives.tpot_ms_p95, facts.tpot_ms_p95, "TPOT");
-  return tightest;
+  consider(objectives.e2e_ms_p95, facts.e2e_ms_p95, "end-to-end");
+  return tightest.value_or(Quantity::Refused("ratio", "the use case has no latency objective"));
 }
 
 // Money and standing become rows too, so that `assay explain` knows them.
@@ -105,7 +106,7 @@ std::string NextCommand(const AuditSetting& setting, const Advice& advice) {
   const std::string_view first_number = setting.usecase.platform.is_this_cpu ? "batch_hours" : "max_rate_per_second";
   for (const Assessment& assessment : advice.assessments) {
     if (assessment.letter != advice.next_letter) continue;
-    if (assessment.standing == Standing::kNotDecidable && assessment.reason.starts_with("quality")) {
+    if (assessment.missing == Missing::kQuality) {
       return fmt::format("measure {} on your task, write quality_loss_points beside it in {}, and run the audit again", assessment.letter, setting.usecase.path);
     }
     return fmt::format("assay explain {}.{}", assessment.letter, first_number);
@@ -212,7 +213,7 @@ Result<AuditOutcome> RunAudit(Store& store, const AuditRequest& request) {
   std::vector<CandidateFacts> facts;
   for (const CandidatePlan& plan : setting.plans) {
     serving.push_back(ServingFactsFromRows(audit.rows, plan.letter));
-    facts.push_back(FactsOf(setting.usecase, plan, serving.back()));
+    facts.push_back(FactsOf(setting.usecase, plan, setting.plans[0], serving.back()));
     if (setting.usecase.platform.is_this_cpu) {
       const Measurement* hours = audit.Find(plan.letter, "batch_hours");
       facts.back().batch_hours = hours != nullptr ? hours->quantity : Quantity::Refused("h", "nothing was measured on this machine; run the audit without --no-measure");

@@ -65,6 +65,12 @@ Result<CandidatePlan> PlanOne(const formats::UseCase& usecase, const formats::Ca
   return plan;
 }
 
+// Nothing that is computed here can tell the two apart.
+bool SameDesign(const CandidatePlan& a, const CandidatePlan& b) {
+  return a.StackText() == b.StackText() && a.KvText() == b.KvText() && a.scale_bytes_per_token_head == b.scale_bytes_per_token_head &&
+         a.candidate->implementation.engine == b.candidate->implementation.engine && a.candidate->implementation.version == b.candidate->implementation.version;
+}
+
 std::optional<int64_t> SmallestFrom(int64_t limit, const std::function<bool(int64_t)>& cheaper) {
   if (!cheaper(limit)) return std::nullopt;
   int64_t low = 0, high = limit;  // cheaper(high) holds; not known at or below low
@@ -155,8 +161,30 @@ Result<std::vector<CandidatePlan>> PlanCandidates(const formats::UseCase& usecas
     auto plan = PlanOne(usecase, *candidate, std::string(1, static_cast<char>('A' + plans.size())));
     if (!plan.ok()) return std::move(plan).TakeError().In(fmt::format("{}:{}: candidate '{}'", usecase.path, candidate->line, candidate->id));
     plans.push_back(std::move(plan).value());
+    CandidatePlan& added = plans.back();
+    const auto same = std::find_if(plans.begin(), plans.end() - 1, [&](const CandidatePlan& earlier) { return SameDesign(earlier, added); });
+    if (same != plans.end() - 1) added.same_as = same->letter;
   }
   return plans;
+}
+
+std::vector<const FeatureRisk*> RisksOf(const CandidatePlan& plan, const formats::UseCase& usecase) {
+  const auto concerns = [&](const FeatureRisk& risk) {
+    if (risk.feature == "kv_quantisation") return plan.cache_bytes_per_element < 2;
+    if (risk.feature == "prefix_cache") return usecase.engine.policy.prefix_cache.value_or(true);  // engines have it on unless told otherwise
+    if (risk.feature == "speculation") return usecase.engine.policy.speculation.has_value();
+    return true;
+  };
+  std::vector<const FeatureRisk*> risks;
+  for (const LayerGroup& group : plan.groups) {
+    for (const Mechanism* mechanism : {group.mechanism, group.read_mechanism}) {
+      if (mechanism == nullptr) continue;
+      for (const FeatureRisk& risk : mechanism->risks) {
+        if (concerns(risk) && std::find(risks.begin(), risks.end(), &risk) == risks.end()) risks.push_back(&risk);
+      }
+    }
+  }
+  return risks;
 }
 
 AuditCandidate Describe(const CandidatePlan& plan, const formats::UseCase& usecase) {
@@ -173,10 +201,10 @@ AuditCandidate Describe(const CandidatePlan& plan, const formats::UseCase& useca
       if (parameter.reported != Parameter::Reported::kSeldom) continue;
       out.unreported.push_back(fmt::format("{}.{}={:g}", mechanism.id, parameter.name, parameters[parameter.name]));
     }
-    for (const FeatureRisk& risk : mechanism.risks) {
-      out.risks.push_back({std::string(risk.feature), std::string(risk.what), std::string(risk.date), std::string(risk.url)});
-    }
   };
+  for (const FeatureRisk* risk : RisksOf(plan, usecase)) {
+    out.risks.push_back({std::string(risk->feature), std::string(risk->what), std::string(risk->date), std::string(risk->url)});
+  }
   for (const LayerGroup& group : plan.groups) {
     add(*group.mechanism, group.parameters);
     if (group.read_mechanism != nullptr) add(*group.read_mechanism, group.read_parameters);

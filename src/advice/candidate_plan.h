@@ -38,6 +38,7 @@ struct CandidatePlan {
   std::vector<LayerGroup> groups;
   double cache_bytes_per_element = 2;
   double scale_bytes_per_token_head = 0;
+  std::string same_as;  // letter of an earlier plan of the same design; empty: none
 
   [[nodiscard]] std::string StackText() const;  // "27 x sliding_window(1024) + 5 x gqa"
   [[nodiscard]] std::string KvText() const;
@@ -56,6 +57,10 @@ struct CandidatePlan {
 
 // One plan a candidate, the baseline first and lettered "A". Errors name the candidate and its line in the file.
 Result<std::vector<CandidatePlan>> PlanCandidates(const formats::UseCase& usecase);
+
+// The publicly known breakages that concern this candidate: a cache's quantisation only if it is quantised, speculation or prefix caching only
+// where the engine uses them.
+std::vector<const FeatureRisk*> RisksOf(const CandidatePlan& plan, const formats::UseCase& usecase);
 
 // What the report shows of a candidate besides numbers.
 AuditCandidate Describe(const CandidatePlan& plan, const formats::UseCase& usecase);

@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "platform/model_steps.h"
 
 namespace assay {
 namespace {
 
-formats::UseCase WithStack(std::string_view stack, std::string_view more = "") {
+formats::UseCase WithStack(std::string_view stack, std::string_view more = "", std::string_view dtype = "bf16") {
   auto usecase = formats::ParseUseCase(fmt::format(R"toml(
 name = "test"
 [model]
@@ -36,10 +38,10 @@ availability = "drop_in"
 [[candidates]]
 id = "other"
 stack = "{}"
-kv_dtype = "bf16"
+kv_dtype = "{}"
 availability = "drop_in"
 {}
-)toml", stack, more), "t.toml");
+)toml", stack, dtype, more), "t.toml");
   EXPECT_TRUE(usecase.ok()) << usecase.error().message;
   return std::move(*usecase);
 }
@@ -77,6 +79,28 @@ TEST(ReadPolicy, IsRefusedWhereItsPageBoundsSayNothing) {
     EXPECT_NE(plans.error().message.find("plain softmax cache"), std::string::npos) << plans.error().message;
     EXPECT_FALSE(platform::MakeStepModel(usecase.model, usecase.candidates[1].layers, {.read = usecase.candidates[1].read}).ok()) << stack;
   }
+}
+
+bool Risks(const formats::UseCase& usecase, std::string_view feature) {
+  const auto plans = PlanCandidates(usecase);
+  EXPECT_TRUE(plans.ok());
+  const auto risks = RisksOf((*plans)[1], usecase);
+  return std::any_of(risks.begin(), risks.end(), [&](const FeatureRisk* risk) { return risk->feature == feature; });
+}
+
+TEST(Risks, ConcernTheCandidatesOwnPropertiesOnly) {
+  EXPECT_FALSE(Risks(WithStack("gqa"), "kv_quantisation"));
+  EXPECT_TRUE(Risks(WithStack("gqa", "kv_scale = \"tensor\"", "e4m3"), "kv_quantisation"));
+  formats::UseCase hybrid = WithStack("gated_delta_net");
+  EXPECT_TRUE(Risks(hybrid, "prefix_cache"));
+  hybrid.engine.policy.prefix_cache = false;
+  EXPECT_FALSE(Risks(hybrid, "prefix_cache"));
+}
+
+TEST(SameDesign, IsNamedAfterTheEarlierCandidate) {
+  const formats::UseCase twin = WithStack("gqa"), other = WithStack("gqa(kv_heads=4)");
+  EXPECT_EQ((*PlanCandidates(twin))[1].same_as, "A");
+  EXPECT_EQ((*PlanCandidates(other))[1].same_as, "");
 }
 
 }  // namespace

@@ -47,8 +47,10 @@ Quantity Replicas(const CandidateFacts& candidate, const Economics& economics) {
   const auto count = [&](double per_replica) {
     return per_replica > 0 ? std::max(1.0, std::ceil(needed / per_replica)) : std::numeric_limits<double>::infinity();
   };
-  return {count(rate.value), count(rate.high), count(rate.low), "replicas", rate.basis,
-          fmt::format("ceil({:.4g} requests/s with spare / maximum rate of a replica); {}", needed, rate.origin)};
+  // What is deployed, and what latencies are shown for, holds at the pessimistic end; where that end is open, the other is all there is.
+  const double deployed = count(rate.low);
+  return {std::isinf(deployed) ? count(rate.value) : deployed, count(rate.high), deployed, "replicas", rate.basis,
+          fmt::format("ceil({:.4g} requests/s with spare / maximum rate of a replica, at its pessimistic end); {}", needed, rate.origin)};
 }
 
 Quantity MonthlyCost(const CandidateFacts& candidate, const Quantity& replicas, const Economics& economics) {
@@ -132,6 +134,12 @@ Assessment Assess(const CandidateFacts& candidate, const Objectives& objectives,
 
   const Finding service = JudgeService(candidate, assessment.usd_per_month, objectives);
   const Finding quality = JudgeQuality(candidate, objectives);
+  if (!candidate.same_as.empty()) {
+    assessment.standing = Standing::kSame;
+    assessment.same_as = candidate.same_as;
+    assessment.reason = fmt::format("the same layers, cache, reads and implementation as {}", candidate.same_as);
+    return assessment;
+  }
   // A candidate that misses a service objective is out whatever its quality; one that holds them still needs its quality known.
   if (service.standing == Standing::kInfeasible) {
     assessment.standing = service.standing;
@@ -142,15 +150,19 @@ Assessment Assess(const CandidateFacts& candidate, const Objectives& objectives,
   } else if (service.standing == Standing::kRefused) {
     assessment.standing = service.standing;
     assessment.reason = service.clause;
+    assessment.missing = Missing::kTimes;
   } else if (quality.standing != Standing::kFeasible) {
     assessment.standing = quality.standing;
     assessment.reason = quality.clause;
+    assessment.missing = Missing::kQuality;
   } else if (!candidate.mixed_mark.empty()) {
     assessment.standing = Standing::kNotDecidable;
     assessment.reason = "times not comparable: " + candidate.mixed_mark;
+    assessment.missing = Missing::kComparableTimes;
   } else if (service.standing == Standing::kFeasible && !candidate.extrapolated.empty()) {
     assessment.standing = Standing::kUndecided;
     assessment.reason = candidate.extrapolated;
+    assessment.missing = Missing::kTimes;
   } else {
     assessment.standing = service.standing;
     assessment.reason = service.clause;
@@ -179,7 +191,7 @@ void AddMoney(Assessment& assessment, const Assessment& baseline, const Candidat
 const Assessment* StrongestRival(const Advice& advice) {
   const Assessment* rival = nullptr;
   for (const Assessment& assessment : advice.assessments) {
-    if (assessment.letter == advice.letter || assessment.standing == Standing::kInfeasible) continue;
+    if (assessment.letter == advice.letter || assessment.standing == Standing::kInfeasible || assessment.standing == Standing::kSame) continue;
     if (assessment.net_usd_over_horizon.refused()) continue;
     if (rival == nullptr || assessment.net_usd_over_horizon.high > rival->net_usd_over_horizon.high) rival = &assessment;
   }
@@ -213,7 +225,7 @@ void Argue(Advice& advice, const std::vector<CandidateFacts>& candidates, const 
     advice.counter_argument = fmt::format("{}; {}.", money, breaks);
   } else if (rival == nullptr) {
     const bool all_miss = std::all_of(advice.assessments.begin(), advice.assessments.end(),
-                                      [&](const Assessment& a) { return a.letter == advice.letter || a.standing == Standing::kInfeasible; });
+                                      [&](const Assessment& a) { return a.letter == advice.letter || a.standing == Standing::kInfeasible || a.standing == Standing::kSame; });
     advice.counter_argument = all_miss ? "Every other candidate misses an objective." : "No candidate's gain could be computed, so none is known to be worse either.";
   } else {
     advice.counter_argument = "No candidate gains anything even at its optimistic end; only other traffic or other prices would change that.";
@@ -223,8 +235,12 @@ void Argue(Advice& advice, const std::vector<CandidateFacts>& candidates, const 
 }  // namespace
 
 std::string_view NameOf(Standing standing) {
-  constexpr std::array<std::string_view, 5> kNames = {"feasible", "infeasible", "undecided", "not decidable", "refused"};
+  constexpr std::array<std::string_view, 6> kNames = {"feasible", "infeasible", "undecided", "not decidable", "refused", "same"};
   return kNames[static_cast<size_t>(standing)];
+}
+
+std::string StandingText(const Assessment& assessment) {
+  return assessment.standing == Standing::kSame ? "same as " + assessment.same_as : std::string(NameOf(assessment.standing));
 }
 
 Advice Decide(const std::vector<CandidateFacts>& candidates, const Objectives& objectives, const Economics& economics) {

@@ -49,7 +49,8 @@ struct CandidateFacts {
   Quantity effort_days;            // engineer days to switch
   std::string mixed_mark;          // why its times may not be compared with the baseline's (another engine or version); empty: they may
   std::string extrapolated;        // why its times let nobody in: which rows they lack; empty: measured rows hold its kernels
-  std::vector<std::string> breaks; // features with dated sources
+  std::string same_as;             // letter of an earlier candidate with the same layers, cache, reads and implementation; empty: none
+  std::vector<std::string> breaks; // features with dated sources, of this candidate's own properties and not the baseline's
 };
 
 enum class Standing {
@@ -58,13 +59,19 @@ enum class Standing {
   kUndecided,     // the interval straddles an objective
   kNotDecidable,  // a quality objective and no measurement, or times that may not be compared
   kRefused,       // no time is known here
+  kSame,          // another candidate under another name
 };
 std::string_view NameOf(Standing standing);
+
+// What keeps a candidate from being judged: what to do next depends on it.
+enum class Missing { kNothing, kQuality, kComparableTimes, kTimes };
 
 struct Assessment {
   std::string letter;
   Standing standing = Standing::kRefused;
   std::string reason;  // one clause: "TTFT p95 312..401 ms misses 300 ms"
+  Missing missing = Missing::kNothing;
+  std::string same_as;
   Quantity replicas;
   Quantity usd_per_month;
   Quantity saving_usd_per_month;  // against the baseline; negative: dearer
@@ -72,6 +79,9 @@ struct Assessment {
   Quantity break_even_months;     // refused if it never pays
   Quantity net_usd_over_horizon;  // saving * months - switching
 };
+
+// "feasible", or "same as A".
+std::string StandingText(const Assessment& assessment);
 
 struct Advice {
   enum class Verb { kKeep, kSwitch, kCannotTell } verb = Verb::kKeep;

@@ -134,5 +134,32 @@ TEST(Decide, ReplicasAreWholeMachines) {
   EXPECT_EQ(advice.assessments[0].replicas.value, 3);  // 120 requests/s with spare
 }
 
+TEST(Decide, CostIsThatOfTheReplicasThatHoldAtThePessimisticEnd) {
+  const Assessment a = Decide({Candidate("A", 10, 0.5)}, kService, kEconomics).assessments[0];  // 5..15 requests/s a replica, 120 needed
+  EXPECT_EQ(a.replicas.value, 24);
+  EXPECT_EQ(a.replicas.low, 8);
+  EXPECT_EQ(a.usd_per_month.value, 24 * 2 * 730);
+}
+
+TEST(Decide, ACandidateThatIsAnotherOneIsSaidToBe) {
+  CandidateFacts twin = Candidate("B", 12);
+  twin.same_as = "A";
+  twin.quality_loss_points = Quantity::Refused("points", "not measured on this model");
+  const Advice advice = Decide({Candidate("A", 5), twin}, kService, kEconomics);
+  EXPECT_EQ(StandingText(advice.assessments[1]), "same as A");
+  EXPECT_EQ(advice.letter, "A");
+  EXPECT_TRUE(advice.unknown.empty());
+}
+
+TEST(Decide, SaysWhatIsMissing) {
+  CandidateFacts unmeasured = Candidate("B", 12), elsewhere = Candidate("C", 12), untimed = Candidate("D", 12);
+  unmeasured.quality_loss_points = Quantity::Refused("points", "nobody asked");
+  elsewhere.mixed_mark = "trtllm against vllm";
+  untimed.tpot_ms_p95 = Quantity::Refused("ms", "no rows");
+  const Advice advice = Decide({Candidate("A", 5), unmeasured, elsewhere, untimed}, kService, kEconomics);
+  const Missing expected[] = {Missing::kNothing, Missing::kQuality, Missing::kComparableTimes, Missing::kTimes};
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(advice.assessments[i].missing, expected[i]) << i;
+}
+
 }  // namespace
 }  // namespace assay

@@ -40,7 +40,7 @@ std::vector<CandidateFacts> QuickFacts(const FlipSearch& search, const Condition
       if (!serving.max_rate.refused()) {
         serving.max_rate = QuickMaxRate({.usecase = search.usecase, .plan = &plans[i], .traffic = &traffic, .assume = conditions.assume});
       }
-      facts[i] = FactsOf(*search.usecase, plans[i], serving);
+      facts[i] = FactsOf(*search.usecase, plans[i], plans[0], serving);
     }
   });
   return facts;
@@ -54,49 +54,52 @@ std::string Summary(const Advice& advice, const std::vector<CandidatePlan>& plan
   return fmt::format("{} {} ({})", advice.verb == Advice::Verb::kKeep ? "keep" : "switch to", advice.letter, plan->candidate->id);
 }
 
+constexpr double kFlipPrecision = 0.02;  // of the value at which the advice turns
+
 // One number that the search may vary.
 struct Knob {
   std::string name;
   double today;
   std::vector<double> trials;  // moving away from today, nearest first, in one direction
   std::function<void(Conditions&, double)> set;
-  bool needs_simulation;  // false: the rate limit of a replica does not depend on it
+  // What must be computed anew: nothing but the decision, latencies at another rate, or the whole service.
+  enum class Needs { kDecision, kLatencies, kService } needs;
 };
 
 std::vector<Knob> KnobsOf(const FlipSearch& search) {
   std::vector<Knob> knobs;
-  const auto both_ways = [&](const std::string& name, double today, std::vector<double> factors, auto&& set, bool needs_simulation) {
+  const auto both_ways = [&](const std::string& name, double today, std::vector<double> factors, auto&& set, Knob::Needs needs) {
     for (const bool up : {true, false}) {
-      Knob knob{.name = name, .today = today, .trials = {}, .set = set, .needs_simulation = needs_simulation};
+      Knob knob{.name = name, .today = today, .trials = {}, .set = set, .needs = needs};
       for (const double factor : factors) knob.trials.push_back(up ? today * factor : today / factor);
       knobs.push_back(std::move(knob));
     }
   };
   both_ways("rate_factor", search.conditions.scenario.rate_factor, {1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64},
-            [](Conditions& c, double v) { c.scenario.rate_factor = v; }, false);
-  both_ways("price_factor", search.conditions.scenario.price_factor, {1.25, 1.5, 2, 3, 4, 6, 8}, [](Conditions& c, double v) { c.scenario.price_factor = v; }, false);
-  both_ways("prompt_length_factor", search.conditions.scenario.prompt_length_factor, {1.5, 2, 4, 8}, [](Conditions& c, double v) { c.scenario.prompt_length_factor = v; }, true);
+            [](Conditions& c, double v) { c.scenario.rate_factor = v; }, Knob::Needs::kLatencies);
+  both_ways("price_factor", search.conditions.scenario.price_factor, {1.25, 1.5, 2, 3, 4, 6, 8}, [](Conditions& c, double v) { c.scenario.price_factor = v; }, Knob::Needs::kDecision);
+  both_ways("prompt_length_factor", search.conditions.scenario.prompt_length_factor, {1.5, 2, 4, 8}, [](Conditions& c, double v) { c.scenario.prompt_length_factor = v; }, Knob::Needs::kService);
   // An assumption is tried at both ends of its range.
   for (const formats::Assumption& assumption : search.usecase->assume) {
     if (search.conditions.assume.contains(assumption.name) || !UsesAssumption(assumption.name)) continue;
     const double middle = (assumption.range.low + assumption.range.high) / 2;
     for (const double end : {assumption.range.low, assumption.range.high}) {
       knobs.push_back({.name = "assume." + assumption.name, .today = middle, .trials = {end},
-                       .set = [name = assumption.name](Conditions& c, double v) { c.assume[name] = {v, v}; }, .needs_simulation = true});
+                       .set = [name = assumption.name](Conditions& c, double v) { c.assume[name] = {v, v}; }, .needs = Knob::Needs::kService});
     }
   }
   return knobs;
 }
 
 // The advice under `conditions`, cheaply; `cached` holds today's facts for knobs that do not touch a replica's limit.
-Advice QuickAdvice(const FlipSearch& search, const Conditions& conditions, bool needs_simulation) {
+Advice QuickAdvice(const FlipSearch& search, const Conditions& conditions, Knob::Needs needs) {
   const auto traffic = MakeTraffic(*search.usecase, conditions.scenario, search.seed);
   if (!traffic.ok()) return search.today;
   std::vector<CandidateFacts> facts;
-  if (needs_simulation) {
+  if (needs == Knob::Needs::kService) {
     facts = QuickFacts(search, conditions, *traffic);
   } else {
-    for (size_t i = 0; i < search.plans->size(); ++i) facts.push_back(FactsOf(*search.usecase, (*search.plans)[i], (*search.serving)[i]));
+    for (size_t i = 0; i < search.plans->size(); ++i) facts.push_back(FactsOf(*search.usecase, (*search.plans)[i], (*search.plans)[0], (*search.serving)[i]));
   }
   return Decide(facts, ObjectivesOf(*search.usecase), EconomicsOf(*search.usecase, conditions, traffic->requests_per_second));
 }
@@ -109,10 +112,80 @@ Advice FullAdvice(const FlipSearch& search, const Conditions& conditions) {
   pool.ParallelFor(facts.size(), [&](size_t begin, size_t end, int) {
     for (size_t i = begin; i < end; ++i) {
       const ServingFacts serving = EvaluateServing({.usecase = search.usecase, .plan = &(*search.plans)[i], .traffic = &*traffic, .assume = conditions.assume});
-      facts[i] = FactsOf(*search.usecase, (*search.plans)[i], serving);
+      facts[i] = FactsOf(*search.usecase, (*search.plans)[i], (*search.plans)[0], serving);
     }
   });
   return Decide(facts, ObjectivesOf(*search.usecase), EconomicsOf(*search.usecase, conditions, traffic->requests_per_second));
+}
+
+// The advice at one value of a knob, from the quick form or in full.
+class Trials {
+ public:
+  Trials(const FlipSearch& search, const Knob& knob) : search_(search), knob_(knob) {}
+  [[nodiscard]] bool QuickSame(double value) const { return SameAdvice(QuickAdvice(search_, At(value), knob_.needs), search_.today); }
+  [[nodiscard]] Advice Full(double value) const {
+    return knob_.needs == Knob::Needs::kDecision ? QuickAdvice(search_, At(value), knob_.needs) : FullAdvice(search_, At(value));
+  }
+  [[nodiscard]] bool FullSame(double value) const { return SameAdvice(Full(value), search_.today); }
+
+ private:
+  [[nodiscard]] Conditions At(double value) const {
+    Conditions conditions = search_.conditions;
+    knob_.set(conditions, value);
+    return conditions;
+  }
+  const FlipSearch& search_;
+  const Knob& knob_;
+};
+
+// Two digits behind the first are enough for a reader, rounded away from `same` so that the flip still holds.
+double Shown(double value, double same) {
+  const double power = std::pow(10, std::floor(std::log10(std::max(value, 1e-9))) - 2);
+  return (value > same ? std::ceil(value / power - 1e-9) : std::floor(value / power + 1e-9)) * power;
+}
+
+// Halves the bracket in ratio until its ends are within kFlipPrecision; `same` keeps today's advice, `far` does not, by the quick form or in full.
+template <class Same>
+void Bisect(double* same, double* far, const Same& is_same) {
+  while (std::fabs(std::log(*far / *same)) > std::log(1 + kFlipPrecision)) {
+    const double middle = std::sqrt(*same * *far);
+    (is_same(middle) ? *same : *far) = middle;
+  }
+}
+
+// The nearest value of a knob, in its direction, at which the advice differs: the quick form finds the bracket, and both of its ends are then
+// confirmed by full evaluation, which takes over where it disagrees.
+std::optional<Flip> FindFlip(const FlipSearch& search, const Knob& knob) {
+  const Trials trials(search, knob);
+  double same = knob.today;
+  for (const double trial : knob.trials) {
+    if (trials.QuickSame(trial) || trials.FullSame(trial)) {
+      same = trial;
+      continue;
+    }
+    double near = same, far = trial;
+    // An assumption's today is a range: its middle alone may flip already, and then there is no bracket.
+    const bool bracketed = near > 0 && far > 0 && trials.QuickSame(near) && trials.FullSame(near);
+    if (bracketed) {
+      Bisect(&near, &far, [&](double value) { return trials.QuickSame(value); });
+      if (!trials.FullSame(near)) {
+        far = near, near = same;
+        Bisect(&near, &far, [&](double value) { return trials.FullSame(value); });
+      } else if (trials.FullSame(far)) {
+        near = far, far = trial;
+        Bisect(&near, &far, [&](double value) { return trials.FullSame(value); });
+      }
+    }
+    double shown = bracketed ? Shown(far, near) : far;
+    Advice there = trials.Full(shown);
+    if (SameAdvice(there, search.today)) {
+      shown = trial;
+      there = trials.Full(trial);
+    }
+    return Flip{.factor = knob.name, .at = shown, .today = knob.today, .same_at = bracketed ? near : knob.today, .advice_there = Summary(there, *search.plans),
+                .command = fmt::format("{} --set {}={:g}", search.command, knob.name, shown)};
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -139,7 +212,7 @@ Economics EconomicsOf(const formats::UseCase& usecase, const Conditions& conditi
           .horizon_months = usecase.effort.horizon_months.value_or(12)};
 }
 
-CandidateFacts FactsOf(const formats::UseCase& usecase, const CandidatePlan& plan, const ServingFacts& serving) {
+CandidateFacts FactsOf(const formats::UseCase& usecase, const CandidatePlan& plan, const CandidatePlan& baseline, const ServingFacts& serving) {
   CandidateFacts facts;
   facts.letter = plan.letter;
   facts.id = plan.candidate->id;
@@ -150,6 +223,7 @@ CandidateFacts FactsOf(const formats::UseCase& usecase, const CandidatePlan& pla
   facts.max_rate_per_replica = serving.max_rate;
   facts.batch_hours = Quantity::Refused("h", "the traffic is not a batch");
   if (plan.candidate->is_baseline) facts.quality_loss_points = Quantity::Exact(0, "points", "the baseline itself");
+  else if (plan.same_as == baseline.letter) facts.quality_loss_points = Quantity::Exact(0, "points", "the same design as the baseline");
   else if (plan.candidate->quality_loss_points) {
     const formats::Interval loss = *plan.candidate->quality_loss_points;
     facts.quality_loss_points = {(loss.low + loss.high) / 2, loss.low, loss.high, "points", Basis::kCited, plan.candidate->quality_source.value_or("the use case")};
@@ -162,8 +236,12 @@ CandidateFacts FactsOf(const formats::UseCase& usecase, const CandidatePlan& pla
                                    usecase.engine.name, usecase.engine.version);
   }
   if (IsExtrapolated(serving.outside_share)) facts.extrapolated = serving.outside_share.origin;
-  for (const LayerGroup& group : plan.groups) {
-    for (const FeatureRisk& risk : group.mechanism->risks) facts.breaks.push_back(fmt::format("{} ({}, {})", risk.what, risk.feature, risk.date));
+  facts.same_as = plan.same_as;
+  // What the baseline has too is no argument against leaving it.
+  const std::vector<const FeatureRisk*> shared = RisksOf(baseline, usecase);
+  for (const FeatureRisk* risk : RisksOf(plan, usecase)) {
+    if (std::find(shared.begin(), shared.end(), risk) != shared.end() && &plan != &baseline) continue;
+    facts.breaks.push_back(fmt::format("{} ({}, {})", risk->what, risk->feature, risk->date));
   }
   return facts;
 }
@@ -171,35 +249,7 @@ CandidateFacts FactsOf(const formats::UseCase& usecase, const CandidatePlan& pla
 std::vector<Flip> FindFlips(const FlipSearch& search) {
   std::vector<Flip> flips;
   for (const Knob& knob : KnobsOf(search)) {
-    const auto conditions_at = [&](double value) {
-      Conditions conditions = search.conditions;
-      knob.set(conditions, value);
-      return conditions;
-    };
-    double last_same = knob.today;
-    for (const double trial : knob.trials) {
-      if (SameAdvice(QuickAdvice(search, conditions_at(trial), knob.needs_simulation), search.today)) {
-        last_same = trial;
-        continue;
-      }
-      // Halve the bracket a few times, then ask the full evaluation on the far side.
-      double flipped = trial;
-      for (int halving = 0; halving < (knob.trials.size() > 1 ? 3 : 0); ++halving) {
-        const double middle = std::sqrt(last_same * flipped);
-        (SameAdvice(QuickAdvice(search, conditions_at(middle), knob.needs_simulation), search.today) ? last_same : flipped) = middle;
-      }
-      for (const double value : {flipped, trial}) {
-        // Two digits are enough for a reader, rounded away from today so that the flip still holds.
-        const double power = std::pow(10, std::floor(std::log10(std::max(value, 1e-9))) - 1);
-        const double shown = knob.trials.size() > 1 ? (value > knob.today ? std::ceil(value / power) : std::floor(value / power)) * power : value;
-        const Advice there = FullAdvice(search, conditions_at(shown));
-        if (SameAdvice(there, search.today)) continue;
-        flips.push_back({.factor = knob.name, .at = shown, .today = knob.today, .advice_there = Summary(there, *search.plans),
-                         .command = fmt::format("{} --set {}={:g}", search.command, knob.name, shown)});
-        break;
-      }
-      break;
-    }
+    if (const auto flip = FindFlip(search, knob)) flips.push_back(*flip);
   }
   return flips;
 }

@@ -20,7 +20,7 @@ Objectives ObjectivesOf(const formats::UseCase& usecase);
 Economics EconomicsOf(const formats::UseCase& usecase, const Conditions& conditions, double requests_per_second);
 
 // What the decision needs of a candidate, given its service.
-CandidateFacts FactsOf(const formats::UseCase& usecase, const CandidatePlan& plan, const ServingFacts& serving);
+CandidateFacts FactsOf(const formats::UseCase& usecase, const CandidatePlan& plan, const CandidatePlan& baseline, const ServingFacts& serving);
 
 // A search for the nearest change of one condition that changes the advice. `today` is the advice now; every flip returned was confirmed by a
 // full evaluation at the value it names.

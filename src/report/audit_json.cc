@@ -69,7 +69,7 @@ json AdviceJson(const Advice& advice) {
   json assessments = json::array();
   for (const Assessment& a : advice.assessments) {
     assessments.push_back({{"letter", a.letter},
-                           {"standing", NameOf(a.standing)},
+                           {"standing", StandingText(a)},
                            {"reason", a.reason},
                            {"replicas", JsonQuantity(a.replicas)},
                            {"usd_per_month", JsonQuantity(a.usd_per_month)},
@@ -120,6 +120,7 @@ std::string AuditJson(const AuditResult& audit, bool indent) {
     out["flips"].push_back({{"factor", flip.factor},
                             {"at", JsonNumber(flip.at)},
                             {"today", JsonNumber(flip.today)},
+                            {"same_at", JsonNumber(flip.same_at)},
                             {"advice_there", flip.advice_there},
                             {"command", flip.command}});
   }

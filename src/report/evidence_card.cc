@@ -24,7 +24,7 @@ AuditResult EvidenceCard(const AuditResult& audit, std::string_view letter) {
   card.crossover = {.context_tokens = {}, .concurrency = {}, .cells = {}, .refused = "a card shows one candidate; the map is in the audit's report"};
   const Assessment& own = card.advice.assessments[0];
   card.title = fmt::format("Evidence card: {} on {}", card.candidates[0].id, audit.title);
-  card.advice.sentence = fmt::format("{} is {}: {}.", card.candidates[0].id, NameOf(own.standing), own.reason);
+  card.advice.sentence = fmt::format("{} is {}: {}.", card.candidates[0].id, StandingText(own), own.reason);
   card.advice.counter_argument = fmt::format("The audit as a whole advises: {}", audit.advice.sentence);
   return card;
 }

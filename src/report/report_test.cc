@@ -43,6 +43,26 @@ TEST(Terminal, ABoundIsShownOpenEnded) {
   EXPECT_EQ(FormatQuantity({12, -open, 12, "1/s", Basis::kAssumed, "floor"}), "<= 12");
 }
 
+TEST(Terminal, ReplicasStandBesideTheLatenciesAndCostsThatTheyMake) {
+  AuditResult audit = Sample();
+  audit.candidates = {AuditCandidate{}};
+  audit.candidates[0].letter = "A";
+  audit.advice.assessments = {Assessment{}};
+  audit.advice.assessments[0].letter = "A";
+  audit.advice.assessments[0].standing = Standing::kSame;
+  audit.advice.assessments[0].same_as = "Q";
+  Measurement row = audit.rows[0];
+  row.metric = "replica_count";
+  row.quantity = {7, 6, 7, "replicas", Basis::kAssumed, "test"};
+  audit.rows.push_back(row);
+  const std::string text = AuditText(audit, Colour::kNo, 120);
+  EXPECT_NE(text.find("replicas"), std::string::npos);
+  EXPECT_NE(text.find("7 [6, 7]"), std::string::npos) << text;
+  EXPECT_NE(text.find("same as Q"), std::string::npos) << text;
+  EXPECT_EQ(nlohmann::json::parse(AuditJson(audit, true))["advice"]["assessments"][0]["standing"], "same as Q");
+  EXPECT_NE(AuditHtml(audit).find("[\"Replicas\", \"replica_count\"]"), std::string::npos);
+}
+
 TEST(AuditHtml, HostileTextStaysText) {
   const std::string html = AuditHtml(Sample());
   EXPECT_EQ(html.find("<script>alert"), std::string::npos);

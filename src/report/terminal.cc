@@ -97,15 +97,15 @@ std::string CandidateTable(const AuditResult& audit) {
   const bool offline = !audit.candidates.empty() && audit.Find(audit.candidates[0].letter, "batch_hours") != nullptr &&
                        !audit.Find(audit.candidates[0].letter, "batch_hours")->quantity.refused();
   if (offline) table.Add({"", "candidate", "batch h", "USD/batch", "KV/sequence", "quality", "switch USD", "standing"});
-  else table.Add({"", "candidate", "max req/s", "TTFT p95 ms", "TPOT p95 ms", "USD/month", "KV/sequence", "quality", "switch USD", "standing"});
+  else table.Add({"", "candidate", "max req/s", "replicas", "TTFT p95 ms", "TPOT p95 ms", "USD/month", "KV/sequence", "quality", "switch USD", "standing"});
   for (const AuditCandidate& candidate : audit.candidates) {
     const auto found = std::find_if(audit.advice.assessments.begin(), audit.advice.assessments.end(),
                                     [&](const Assessment& a) { return a.letter == candidate.letter; });
-    const std::string standing(found == audit.advice.assessments.end() ? "?" : NameOf(found->standing));
+    const std::string standing = found == audit.advice.assessments.end() ? "?" : StandingText(*found);
     std::vector<std::string> cells = {candidate.letter, candidate.id};
     const std::vector<std::string_view> metrics =
         offline ? std::vector<std::string_view>{"batch_hours", "cost_usd_per_month"}
-                : std::vector<std::string_view>{"max_rate_per_second", "ttft_ms_p95", "tpot_ms_p95", "cost_usd_per_month"};
+                : std::vector<std::string_view>{"max_rate_per_second", "replica_count", "ttft_ms_p95", "tpot_ms_p95", "cost_usd_per_month"};
     for (const std::string_view metric : metrics) cells.push_back(Cell(audit, candidate.letter, metric));
     for (const char* metric : {"kv_bytes_per_sequence", "quality_loss_points", "switching_cost_usd"}) cells.push_back(Cell(audit, candidate.letter, metric));
     cells.push_back(standing);

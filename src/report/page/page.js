@@ -96,11 +96,11 @@ function drawTimeBars() {
 
 function drawCandidates() {
   const columns = [
-    ["SLO headroom", "slo_headroom"], ["Max rate per replica", "max_rate_per_second"], ["TTFT p95", "ttft_ms_p95"], ["TPOT p95", "tpot_ms_p95"], ["Hours", "batch_hours"], ["Per document", "cost_usd_per_document"], ["Cost", "cost_usd_per_month"],
+    ["SLO headroom", "slo_headroom"], ["Max rate per replica", "max_rate_per_second"], ["Replicas", "replica_count"], ["TTFT p95", "ttft_ms_p95"], ["TPOT p95", "tpot_ms_p95"], ["Hours", "batch_hours"], ["Per document", "cost_usd_per_document"], ["Cost", "cost_usd_per_month"],
     ["KV per sequence", "kv_bytes_per_sequence"], ["Quality loss", "quality_loss_points"], ["Switching cost", "switching_cost_usd"], ["Break-even", "break_even_months"],
   ].filter(([, metric]) => letters.some((letter) => rows.has(`${letter}.${metric}`)));
   const table = el("table", { class: "stack" },
-    el("caption", {}, "Every number carries its basis; hatched cells are refused, with the reason on hover or focus. Grey: its interval."),
+    el("caption", {}, "Latencies and costs are those of the replicas beside them: as many as hold the traffic at the pessimistic end. Every number carries its basis; hatched cells are refused, with the reason on hover or focus. Grey: its interval."),
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Candidate"), el("th", { scope: "col" }, "Standing"),
       ...columns.map(([label]) => el("th", { scope: "col" }, label)), el("th", { scope: "col" }, "What breaks"))));
   const body = el("tbody");
