@@ -216,6 +216,17 @@ struct FromSteps {
   }
 };
 
+// Under a growing backlog a wait tells the length of the run: it is at least what the corner without one waits, and open above.
+void OpenForOverload(const std::array<bool, 3>& overloaded, Quantity* waits) {
+  if (!overloaded[kLikely] && !overloaded[kPessimistic]) return;
+  waits->high = std::numeric_limits<double>::infinity();
+  if (overloaded[kLikely]) {
+    waits->value = waits->low;
+    waits->basis = Weaker(waits->basis, Basis::kBounded);
+  }
+  waits->origin = fmt::format("{}{}; {}", serving::kOverloaded, overloaded[kLikely] ? "" : " (in the pessimistic corner)", waits->origin);
+}
+
 void Refuse(ServingFacts& facts, const std::string& reason) {
   facts.max_rate = Quantity::Refused("1/s", reason);
   for (Quantity* q : {&facts.ttft_ms_p50, &facts.ttft_ms_p95, &facts.ttft_ms_p99, &facts.tpot_ms_p50, &facts.tpot_ms_p95, &facts.tpot_ms_p99, &facts.e2e_ms_p95, &facts.decode_step_ms}) {
@@ -321,6 +332,7 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
   const double replica_rate = sizing > 0 ? std::max(shared_rate, kIdleRate) : kIdleRate;
 
   std::array<Latencies, 3> latencies;
+  std::array<bool, 3> overloaded{};
   std::array<double, 3> kv_peak{}, preemptions{}, batch{}, step_ms{};
   std::array<platform::StepParts, 3> decode_parts, prefill_parts;
   const TrafficShape shape = ShapeOf(*request.traffic);
@@ -337,6 +349,7 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
       return facts;
     }
     latencies[corner] = LatenciesOf(*outcome);
+    overloaded[corner] = serving::BacklogOf(*outcome).grows;
     kv_peak[corner] = outcome->kv_peak_share * static_cast<double>(service.pool.pool_bytes);
     preemptions[corner] = static_cast<double>(outcome->preemptions);
     outside[corner] = std::max(outside[corner], platform::OutsideShare(outcome->ledger.busy));
@@ -371,6 +384,7 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
   facts.ttft_ms_p50 = percentile(ttft, 0.50), facts.ttft_ms_p95 = percentile(ttft, 0.95), facts.ttft_ms_p99 = percentile(ttft, 0.99);
   facts.tpot_ms_p50 = percentile(tpot, 0.50), facts.tpot_ms_p95 = percentile(tpot, 0.95), facts.tpot_ms_p99 = percentile(tpot, 0.99);
   facts.e2e_ms_p95 = percentile([](const Latencies& l) -> const std::vector<double>& { return l.e2e_ms; }, 0.95);
+  for (Quantity* waits : {&facts.ttft_ms_p50, &facts.ttft_ms_p95, &facts.ttft_ms_p99, &facts.e2e_ms_p95}) OpenForOverload(overloaded, waits);
   facts.kv_peak_bytes = from.Make(kv_peak, Grows::kWithTime, "B", at_rate);
   facts.preemptions = from.Make(preemptions, Grows::kWithTime, "preemptions", at_rate);
   facts.batch_mean = from.Make(batch, Grows::kWithTime, "sequences", at_rate);
