@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string>
 
 #include "cli/command.h"
 #include "fmt/format.h"
@@ -19,7 +21,7 @@ Json ToJson(const BenchReport& report) {
   for (const BenchRow& row : report.rows) {
     rows.push_back({{"name", row.name}, {"family", row.family}, {"shape", row.shape}, {"dtype", row.dtype},
                     {"implementation", row.implementation}, {"threads", row.threads}, {"median_ms", row.median_ms}, {"pack_ms", row.pack_ms},
-                    {"rate", row.rate}, {"rate_unit", row.rate_unit}, {"ceiling", row.ceiling}, {"ceiling_kind", row.ceiling_kind},
+                    {"rate", row.rate}, {"rate_unit", row.rate_unit}, {"ceiling", row.ceiling}, {"ceiling_kind", row.ceiling_kind}, {"ceiling_instruction", row.ceiling_instruction},
                     {"share_of_ceiling", row.share_of_ceiling}, {"share_q1", row.share_q1}, {"share_q3", row.share_q3},
                     {"rounds", row.rounds}, {"flags", row.flags}, {"row_error", row.row_error}, {"peers", Json::object()}});
   }
@@ -39,6 +41,9 @@ void PrintTable(const BenchReport& report) {
                100 * row.share_of_ceiling, fmt::format("{:.1f}-{:.1f}%", 100 * row.share_q1, 100 * row.share_q3), row.row_error,
                row.implementation, row.threads, row.flags.empty() ? "" : ", ", row.flags);
   }
+  std::set<std::string> ceilings;
+  for (const BenchRow& row : report.rows) ceilings.insert(fmt::format("ceiling {}: {}\n", row.ceiling_kind, row.ceiling_instruction));
+  for (const std::string& ceiling : ceilings) fmt::print("{}", ceiling);
   for (const BenchRefusal& refusal : report.refused) fmt::print("{:<22} refused: {}\n", refusal.name, refusal.reason);
 }
 

@@ -1,6 +1,6 @@
 // The AVX-512 backend on a CPU without AVX-512: the same kernels, their intrinsics emulated by SIMDe, so that its code is tested on every
 // x86 machine (GCC; SIMDe 0.7.4 and clang 19 disagree about __bf16). What SIMDe lacks is spelled out below, lane by lane.
-#if defined(__x86_64__) && !defined(__clang__) && __has_include(<simde/x86/avx512.h>)
+#if defined(__x86_64__) && !defined(__clang__) && !defined(ASSAY_WITHOUT_EMULATION) && __has_include(<simde/x86/avx512.h>)
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wall"

@@ -22,13 +22,13 @@
 #error "a backend's translation unit defines ASSAY_SIMD_NAMESPACE before it includes simd.h"
 #endif
 
-#if defined(ASSAY_SIMD_EMULATED)  // only to be right: code of a reasonable size
+#if defined(ASSAY_SIMD_EMULATED) || defined(ASSAY_SIMD_ROLLED)  // only to be right: code of a reasonable size
 #define ASSAY_INLINE inline
 #define ASSAY_UNROLL
 #else
 #define ASSAY_INLINE inline __attribute__((always_inline))
 #endif
-#if defined(ASSAY_SIMD_EMULATED)
+#if defined(ASSAY_SIMD_EMULATED) || defined(ASSAY_SIMD_ROLLED)
 #elif defined(__clang__)
 #define ASSAY_UNROLL _Pragma("clang loop unroll(full)")
 #else

@@ -8,7 +8,7 @@
 
 #include "kernels/kernel_table.h"
 
-#if defined(__x86_64__) && !defined(__clang__) && __has_include(<simde/x86/avx512.h>)
+#if defined(__x86_64__) && !defined(__clang__) && !defined(ASSAY_WITHOUT_EMULATION) && __has_include(<simde/x86/avx512.h>)
 #define ASSAY_HAS_EMULATION
 #endif
 

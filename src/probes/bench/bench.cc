@@ -361,6 +361,7 @@ Result<BenchRow> RunRow(const Shape& shape, const BenchOptions& options, const m
   row.rate_unit = machine::UnitOf(share.ceiling);
   row.ceiling = share.ceiling_rate;
   row.ceiling_kind = machine::NameOf(share.ceiling);
+  row.ceiling_instruction = ceilings->info(share.ceiling).instruction;
   row.share_of_ceiling = share.share;
   row.share_q1 = share.share_q1;
   row.share_q3 = share.share_q3;

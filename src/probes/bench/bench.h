@@ -31,6 +31,7 @@ struct BenchRow {
   std::string rate_unit{};
   double ceiling = 0;
   std::string ceiling_kind{};  // "bf16", "dram_read", ...: the one that would take longer for the useful work
+  std::string ceiling_instruction{};  // what its loop ran: where no instruction multiplies bf16, the bf16 ceiling is the fp32 one, and says so
   double share_of_ceiling = 0, share_q1 = 0, share_q3 = 0;
   int rounds = 0;
   std::string flags{};
