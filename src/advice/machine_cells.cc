@@ -30,11 +30,45 @@ std::vector<const Mechanism*> MechanismsOf(const AuditSetting& setting) {
   return mechanisms;
 }
 
-std::string ScopeOfCost(const Measurement& row) {
+// What is measured: every distinct mechanism with its parameters and heads, the baseline's first group first.
+struct CostSubjects {
+  std::vector<CostSubject> all;
+  std::map<std::string, int> sets;  // how many of a mechanism
+
+  void Add(const Mechanism* mechanism, const ParameterSet& parameters, const LayerShape& shape) {
+    if (mechanism == nullptr) return;
+    const bool known = std::any_of(all.begin(), all.end(), [&](const CostSubject& subject) {
+      return subject.mechanism == mechanism && subject.parameters.Canonical() == parameters.Canonical() && subject.shape->kv_heads == shape.kv_heads;
+    });
+    if (known) return;
+    all.push_back({.mechanism = mechanism, .parameters = parameters, .shape = shape});
+    ++sets[std::string(mechanism->id)];
+  }
+};
+
+CostSubjects SubjectsOf(const AuditSetting& setting) {
+  CostSubjects subjects;
+  for (const CandidatePlan& plan : setting.plans) {
+    for (const LayerGroup& group : plan.groups) {
+      subjects.Add(group.mechanism, group.parameters, group.shape);
+      subjects.Add(group.read_mechanism, group.read_parameters, group.shape);
+    }
+  }
+  return subjects;
+}
+
+// Where a mechanism is measured with several sets of parameters, they are part of the name.
+std::string ScopeOfCost(const Measurement& row, const CostSubjects& subjects) {
   std::map<std::string, std::string> factors;
   for (const Factor& factor : row.factors) factors[factor.name] = factor.value;
   std::string scope = "cpu." + row.subject.mechanism;
   for (const auto& [name, value] : factors) scope += "." + value;
+  if (const auto sets = subjects.sets.find(row.subject.mechanism); sets != subjects.sets.end() && sets->second > 1) {
+    std::string parameters = row.subject.parameters;
+    std::replace(parameters.begin(), parameters.end(), '=', '-');
+    std::replace(parameters.begin(), parameters.end(), ',', '.');
+    scope += "." + parameters;
+  }
   return scope;
 }
 
@@ -56,16 +90,9 @@ std::vector<KernelShape> KernelShapes(const AuditSetting& setting) {
 
 Result<std::vector<Measurement>> MeasureKernels(const AuditSetting& setting, KernelShape shape, double seconds) {
   CostOptions options;
-  for (const Mechanism* mechanism : MechanismsOf(setting)) {
-    ParameterSet parameters = ParameterSet::Defaults(*mechanism);
-    for (const CandidatePlan& plan : setting.plans) {
-      for (const LayerGroup& group : plan.groups) {
-        if (group.mechanism == mechanism) parameters = group.parameters;
-        if (group.read_mechanism == mechanism) parameters = group.read_parameters;
-      }
-    }
-    options.subjects.push_back({.mechanism = mechanism, .parameters = std::move(parameters)});
-  }
+  const CostSubjects subjects = SubjectsOf(setting);
+  options.subjects = subjects.all;
+  options.family_share = 1.0 / static_cast<double>(KernelShapes(setting).size());
   options.shape = setting.plans[0].groups[0].shape;
   (shape.phase == Phase::kPrefill ? options.prefill_tokens : options.decode_contexts) = {shape.tokens};
   options.budget_s = seconds;
@@ -78,11 +105,13 @@ Result<std::vector<Measurement>> MeasureKernels(const AuditSetting& setting, Ker
   // Rows name it by its hash.
   if (!report.raw_samples_json.empty()) ASSAY_RETURN_IF_ERROR(setting.store->PutArtifact(report.raw_samples_json, "application/json"));
   for (Measurement& row : report.measurements) {
-    row.factors.push_back({"scope", ScopeOfCost(row)});
+    row.factors.push_back({"scope", ScopeOfCost(row, subjects)});
     row.run_id.clear();
     row.cell_key = CellKey(row.subject, row.factors, row.machine);
   }
+  std::set<std::string> told;  // several sets of parameters may fail alike
   for (const CostRefusal& refusal : report.refusals) {
+    if (!told.insert(refusal.mechanism + refusal.where).second) continue;
     Measurement row = AuditRow(setting, fmt::format("cpu.{}.{}", refusal.mechanism, refusal.where), "kernel_time_ms", "cost",
                                Quantity::Refused("ms", refusal.reason));
     report.measurements.push_back(std::move(row));

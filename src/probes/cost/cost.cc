@@ -17,6 +17,8 @@
 #include "machine/roofline.h"
 #include "probes/cost/row_check.h"
 #include "stats/interval.h"
+#include "stats/multiplicity.h"
+#include "stats/power.h"
 #include "store/sha256.h"
 
 namespace assay {
@@ -26,6 +28,8 @@ namespace {
 // Elements of K and V that a call may have: beyond, filling them with random numbers takes longer than measuring.
 constexpr double kMostElements = 1.5e8;
 constexpr int kFewestRounds = 6;  // fewer do not bound a median at 95 %
+
+constexpr double kFamilyError = 0.05;  // that any comparison of a family finds a difference in nothing
 
 // One kernel on one prepared problem.
 struct Call {
@@ -50,7 +54,7 @@ double ElementBytes(DType dtype) { return BitsOf(dtype) / 8.0; }
 
 CostQuery QueryOf(const CostOptions& options, const CostSubject& subject, DType dtype, const Group& group) {
   const bool decode = group.phase == Phase::kDecode;
-  return {.shape = options.shape,
+  return {.shape = subject.shape.value_or(options.shape),
           .parameters = subject.parameters,
           .new_tokens = decode ? 1 : group.tokens,
           .context_tokens = decode ? group.tokens : 0,
@@ -64,10 +68,11 @@ Result<OwnedProblem> ExampleOf(const CostOptions& options, const CostSubject& su
   ExampleSpec spec;
   spec.query_tokens.assign(sequences, decode ? 1 : group.tokens);
   spec.key_tokens.assign(sequences, decode ? group.tokens + 1 : group.tokens);
-  spec.query_heads = options.shape.query_heads;
-  spec.kv_heads = options.shape.kv_heads;
-  spec.head_dim = options.shape.head_dim;
-  spec.v_head_dim = options.shape.v_head_dim;
+  const LayerShape shape = subject.shape.value_or(options.shape);
+  spec.query_heads = shape.query_heads;
+  spec.kv_heads = shape.kv_heads;
+  spec.head_dim = shape.head_dim;
+  spec.v_head_dim = shape.v_head_dim;
   spec.dtype = dtype;
   spec.with_lse = false;
   Rng rng(DeriveSeed(options.seed, fmt::format("cost/{}/{}/{}", subject.mechanism->id, NameOf(dtype), group.where())));
@@ -224,7 +229,37 @@ class Probe {
     report_.stopped = report_.stopped || result->stopped;
     if (result->rounds.empty()) return;
     raw_.push_back({{"where", group->where()}, {"paired", machine::RawSamplesJson(*result)}});
-    for (size_t i = 0; i < group->calls.size(); ++i) AddRow(*group, i, *result);
+    const std::vector<Quantity> ratios = Ratios(*group, *result);
+    for (size_t i = 0; i < group->calls.size(); ++i) AddRow(*group, i, *result, ratios[i]);
+  }
+
+  // Of every call to its baseline. Intervals hold together: each is as wide as the number of comparisons asks for.
+  [[nodiscard]] std::vector<Quantity> Ratios(const Group& group, const machine::PairedResult& result) const {
+    std::vector<Quantity> ratios(group.calls.size(), Quantity::Exact(1, "ratio", "it is the baseline"));
+    std::vector<size_t> compared;
+    for (size_t i = 0; i < ratios.size(); ++i) {
+      if (BaselineOf(group, i) != i) compared.push_back(i);
+    }
+    std::vector<stats::PairedRatio> pairs;
+    const double confidence = 1 - kFamilyError * options_.family_share / static_cast<double>(std::max<size_t>(1, compared.size()));
+    for (const size_t i : compared) {
+      const auto ratio = stats::ComparePaired(result.subjects[i].best_s, result.subjects[BaselineOf(group, i)].best_s, {.confidence = confidence, .seed = options_.seed});
+      if (!ratio.ok()) {
+        for (const size_t j : compared) ratios[j] = Quantity::Refused("ratio", ratio.error().message);
+        return ratios;
+      }
+      pairs.push_back(*ratio);
+    }
+    const std::vector<CorrectedComparison> corrected = CorrectComparisons(pairs, options_.family_share);
+    for (size_t n = 0; n < compared.size(); ++n) {
+      const CorrectedComparison& c = corrected[n];
+      ratios[compared[n]] =
+          Measured(pairs[n].ratio, 1, "ratio",
+                   fmt::format("time over that of {} in the same round, {} pairs, one of {:.0f} comparisons: Holm-adjusted p = {:.2g}, so {}; these pairs show ratios of {:.3g} or more",
+                               result.subjects[BaselineOf(group, compared[n])].name, pairs[n].pairs, static_cast<double>(compared.size()) / options_.family_share, c.p_value,
+                               c.told_apart ? "told apart" : "not told apart", c.detectable));
+    }
+    return ratios;
   }
 
   // The call that the others are compared with: of the first subject, and of the same element type where it has one.
@@ -237,7 +272,7 @@ class Probe {
     return baseline;
   }
 
-  void AddRow(const Group& group, size_t index, const machine::PairedResult& result) {
+  void AddRow(const Group& group, size_t index, const machine::PairedResult& result, const Quantity& ratio) {
     const Call& call = group.calls[index];
     CostRow row;
     row.mechanism = call.subject->mechanism->id;
@@ -270,14 +305,7 @@ class Probe {
     } else {
       row.ceiling_share = Quantity::Refused("fraction", share.error().message);
     }
-    const size_t baseline = BaselineOf(group, index);
-    if (baseline == index) {
-      row.ratio_to_baseline = Quantity::Exact(1, "ratio", "it is the baseline");
-    } else if (const auto ratio = result.Compare(index, baseline, options_.seed); ratio.ok()) {
-      row.ratio_to_baseline = Measured(ratio->ratio, 1, "ratio", fmt::format("time over that of {} in the same round, {} pairs", result.subjects[baseline].name, ratio->pairs));
-    } else {
-      row.ratio_to_baseline = Quantity::Refused("ratio", ratio.error().message);
-    }
+    row.ratio_to_baseline = ratio;
     AddMeasurements(group, call, row, static_cast<int64_t>(seconds.size()), share.ok() ? &*share : nullptr);
     report_.rows.push_back(std::move(row));
   }
@@ -288,11 +316,11 @@ class Probe {
     base.subject = {.mechanism = row.mechanism, .parameters = row.parameters, .implementation = row.implementation, .revision = call.subject->mechanism->revision};
     base.factors = {{"decode_sequences", fmt::format("{}", options_.decode_sequences)},
                     {"dtype", std::string(NameOf(call.dtype))},
-                    {"head_dim", fmt::format("{}", options_.shape.head_dim)},
+                    {"head_dim", fmt::format("{}", call.query.shape.head_dim)},
                     {"kernel", std::string(call.kernel->id)},
-                    {"kv_heads", fmt::format("{}", options_.shape.kv_heads)},
+                    {"kv_heads", fmt::format("{}", call.query.shape.kv_heads)},
                     {"phase", group.phase == Phase::kDecode ? "decode" : "prefill"},
-                    {"query_heads", fmt::format("{}", options_.shape.query_heads)},
+                    {"query_heads", fmt::format("{}", call.query.shape.query_heads)},
                     {"threads", fmt::format("{}", threads_)},
                     {"tokens", fmt::format("{}", group.tokens)}};
     base.probe = "cost";
@@ -313,9 +341,13 @@ class Probe {
     add("time_ratio", row.ratio_to_baseline);
     if (share == nullptr) return;
     const bool flops = share->arithmetic_bound;
-    const auto rate = [&](double value) { return Quantity{.value = value, .low = value, .high = value, .unit = flops ? "FLOP/s" : "B/s", .basis = Basis::kMeasured, .origin = row.ceiling_share.origin}; };
-    add(flops ? "achieved_flops_per_second" : "achieved_bytes_per_second", rate(share->rate));
-    add(flops ? "ceiling_flops_per_second" : "ceiling_bytes_per_second", rate(share->ceiling_rate));
+    const auto rate = [&](double value, double low, double high) {
+      return Quantity{.value = value, .low = low, .high = high, .unit = flops ? "FLOP/s" : "B/s", .basis = Basis::kMeasured, .origin = row.ceiling_share.origin};
+    };
+    // Work is counted, so a rate is as uncertain as its time. The ceiling is the best burst seen: a value, not an estimate.
+    const double done = share->rate * row.time.value;
+    add(flops ? "achieved_flops_per_second" : "achieved_bytes_per_second", rate(share->rate, done / row.time.high, done / std::max(row.time.low, 1e-12)));
+    add(flops ? "ceiling_flops_per_second" : "ceiling_bytes_per_second", rate(share->ceiling_rate, share->ceiling_rate, share->ceiling_rate));
     // Beside the share: how many operations a byte carries, for the roofline.
     const LayerCost work = call.subject->mechanism->cost(call.query);
     add("arithmetic_intensity", Quantity::Exact(work.flops / (work.bytes_read + work.bytes_written), "FLOP/B", "useful operations over minimal traffic, counted"));
@@ -333,6 +365,19 @@ class Probe {
 
 }  // namespace
 }  // namespace cost
+
+std::vector<CorrectedComparison> CorrectComparisons(std::span<const stats::PairedRatio> comparisons, double family_share) {
+  std::vector<double> p_values;
+  for (const stats::PairedRatio& one : comparisons) p_values.push_back(one.wilcoxon.p_value);
+  const std::vector<double> adjusted = stats::HolmAdjust(p_values);
+  std::vector<CorrectedComparison> corrected;
+  for (size_t i = 0; i < comparisons.size(); ++i) {
+    const double p = std::min(1.0, adjusted[i] / family_share);
+    const double alpha = cost::kFamilyError * family_share / static_cast<double>(comparisons.size());
+    corrected.push_back({.p_value = p, .detectable = stats::MinimumDetectableRatio(comparisons[i].log_deviation, comparisons[i].pairs, {.alpha = alpha}), .told_apart = p <= cost::kFamilyError});
+  }
+  return corrected;
+}
 
 Status CheckCostOptions(const CostOptions& options) {
   if (options.subjects.empty()) return BadInput("cost: no mechanism to measure");

@@ -4,12 +4,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/dtype.h"
 #include "core/result.h"
 #include "mechanisms/mechanism.h"
+#include "stats/paired.h"
 #include "store/measurement.h"
 
 namespace assay {
@@ -18,6 +21,7 @@ struct CostSubject {
   const Mechanism* mechanism = nullptr;
   ParameterSet parameters{};
   std::vector<DType> dtypes = {DType::kBf16};
+  std::optional<LayerShape> shape = std::nullopt;  // where it differs from the options'
 };
 
 struct CostOptions {
@@ -29,6 +33,8 @@ struct CostOptions {
   int threads = 0;  // 0: every processor allowed
   double budget_s = 20;  // of preparing and measuring, set-up of the ceilings apart
   int max_rounds = 100;  // a length
+  // Of the error that all comparisons together may make (5 %), what this run's may spend: a third where it is one of three.
+  double family_share = 1;
   uint64_t seed = 0;
   std::string run_id{}, command{};
   std::function<bool()> stop{};
@@ -45,6 +51,15 @@ struct CostRow {
   Quantity ratio_to_baseline{};  // of time, at the same shape
   std::string flags{};
 };
+
+// Several kernels against one baseline are as many chances to find a difference in nothing. What remains of one comparison after Holm's
+// correction (stats/multiplicity.h), and the smallest ratio that its pairs would have shown.
+struct CorrectedComparison {
+  double p_value = 1;      // adjusted
+  double detectable = 0;   // ratio above 1, at 80 % power and the corrected error
+  bool told_apart = false;
+};
+std::vector<CorrectedComparison> CorrectComparisons(std::span<const stats::PairedRatio> comparisons, double family_share);
 
 struct CostRefusal {
   std::string mechanism{};

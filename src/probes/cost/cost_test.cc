@@ -51,6 +51,43 @@ TEST(Cost, EveryMechanismHasATimeAShareAndARatioAtEveryShape) {
   }
 }
 
+TEST(Cost, ComparisonsAreCorrectedForTheirNumber) {
+  stats::PairedRatio one{.ratio = {}, .median_ratio = {}, .log_deviation = 0.1, .pairs = 30, .sign = {}, .wilcoxon = {}};
+  one.wilcoxon.p_value = 0.02;
+  const std::vector<stats::PairedRatio> three(3, one);
+  EXPECT_TRUE(CorrectComparisons({&one, 1}, 1)[0].told_apart);
+  EXPECT_FALSE(CorrectComparisons(three, 1)[0].told_apart);
+  EXPECT_NEAR(CorrectComparisons(three, 1)[0].p_value, 0.06, 1e-12);
+  EXPECT_FALSE(CorrectComparisons({&one, 1}, 1.0 / 3)[0].told_apart);
+  // A smaller error for each needs a larger difference to be seen.
+  EXPECT_GT(CorrectComparisons(three, 1)[0].detectable, CorrectComparisons({&one, 1}, 1)[0].detectable);
+}
+
+TEST(Cost, ARatioSaysHowManyComparisonsThereWereAndWhatItCouldHaveSeen) {
+  CostOptions options;
+  options.subjects = {{.mechanism = *FindMechanism("gqa"), .parameters = ParameterSet::Defaults(**FindMechanism("gqa"))},
+                      {.mechanism = *FindMechanism("sliding_window"), .parameters = ParameterSet::Defaults(**FindMechanism("sliding_window"))}};
+  options.shape = {.model_dim = 512, .query_heads = 4, .kv_heads = 2, .head_dim = 64};
+  options.decode_contexts = {256};
+  options.budget_s = 0.5;
+  options.run_id = "r";
+  options.command = "test";
+  const auto report = RunCost(options);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  int ratios = 0;
+  for (const Measurement& row : report->measurements) {
+    if (row.metric == "time_ratio" && row.subject.mechanism == "sliding_window") {
+      ++ratios;
+      EXPECT_NE(row.quantity.origin.find("one of 1 comparisons: Holm-adjusted p ="), std::string::npos) << row.quantity.origin;
+      EXPECT_NE(row.quantity.origin.find("these pairs show ratios of"), std::string::npos) << row.quantity.origin;
+    }
+    if (row.metric == "achieved_flops_per_second" || row.metric == "achieved_bytes_per_second") {
+      EXPECT_LT(row.quantity.low, row.quantity.high) << "a rate is as uncertain as the time it is made of";
+    }
+  }
+  EXPECT_EQ(ratios, 1);
+}
+
 TEST(Cost, AWrongAnswerIsNotTimed) {
   static const Kernel kWrong = {.id = "wrong",
                                 .check = [](const Problem&, const Kernel&) -> Status { return Ok(); },
