@@ -76,6 +76,7 @@ struct AuditClaim {
   std::string basis;
   std::vector<std::string> unsaid;
   std::vector<std::string> evidence_against{};
+  std::string expired{};  // what superseded the claim's baseline, with which its verdict expires; empty: nothing known
   bool bears_on_use_case = false;
 };
 

@@ -9,18 +9,24 @@
 #include "claims/verdict.h"
 
 namespace assay {
-namespace {
-
-ClaimContext ContextFor(const AuditSetting& setting, const std::vector<Measurement>& rows) {
-  ClaimContext context = ContextOf(setting.usecase);
-  const TrafficShape shape = ShapeOf(setting.traffic);
+Result<ClaimContext> ClaimContextOf(const AuditSetting& setting, const std::vector<Measurement>& rows) {
+  ASSAY_TRY(ClaimContext context, ContextWithTrace(setting.usecase));
   const auto set = [&](const char* name, double value) {
     const auto& known = ContextVariableNames();
     if (std::find(known.begin(), known.end(), name) != known.end()) context.variables[name] = value;
   };
-  set("context_p50_tokens", shape.context_p50);
-  set("context_p95_tokens", shape.context_p95);
-  set("decode_context_tokens", shape.decode_context_mean);
+  const Scenario& scenario = setting.conditions.scenario;
+  if (scenario.prompt_length_factor != 1 || scenario.output_length_factor != 1) {
+    const TrafficShape shape = ShapeOf(setting.traffic);
+    set("prompt_p50_tokens", shape.prompt_p50), set("prompt_p95_tokens", shape.prompt_p95);
+    set("output_p50_tokens", shape.output_p50), set("output_p95_tokens", shape.output_p95);
+    set("context_p50_tokens", shape.context_p50), set("context_p95_tokens", shape.context_p95), set("context_p99_tokens", shape.context_p99);
+    set("decode_context_tokens", shape.decode_context_mean);
+    double longest = 0;
+    for (const serving::Request& request : setting.traffic.unit_rate) longest = std::max(longest, static_cast<double>(request.prompt_tokens) + request.output_tokens);
+    set("context_max_tokens", longest);
+  }
+  if (setting.traffic.requests_per_second > 0) set("requests_per_second", setting.traffic.requests_per_second);
   for (const Measurement& row : rows) {
     if (row.quantity.refused() || ScopeOf(row) != setting.plans[0].letter) continue;
     if (row.metric == "batch_size_mean") set("concurrency", row.quantity.value);
@@ -29,17 +35,16 @@ ClaimContext ContextFor(const AuditSetting& setting, const std::vector<Measureme
   return context;
 }
 
-}  // namespace
-
 Result<std::vector<AuditClaim>> JudgeClaims(const AuditSetting& setting, const std::vector<Measurement>& rows) {
   ASSAY_TRY(const std::vector<Claim> claims, ShippedClaims());
-  const ClaimContext context = ContextFor(setting, rows);
+  ASSAY_TRY(const ClaimContext context, ClaimContextOf(setting, rows));
   std::vector<AuditClaim> judged;
   for (const Claim& claim : claims) {
     ASSAY_TRY(const ClaimVerdict verdict, CheckClaim(claim, &context));
     AuditClaim out{.id = claim.id, .mechanism = claim.mechanism, .statement = claim.statement, .source_url = claim.source_url, .date = claim.date,
                    .at_origin = verdict.at_origin.Label(), .at_origin_why = verdict.at_origin.reason, .for_you = "", .for_you_why = "",
-                   .basis = std::string(NameOf(verdict.at_origin.basis)), .unsaid = {}, .evidence_against = {}};
+                   .basis = std::string(NameOf(verdict.at_origin.basis)), .unsaid = {}, .evidence_against = {},
+                   .expired = verdict.expired ? claim.baseline_superseded : ""};
     if (verdict.for_you) {
       out.for_you = verdict.for_you->Label();
       out.for_you_why = verdict.for_you->reason;

@@ -99,6 +99,7 @@ json ClaimJson(const AuditClaim& claim) {
           {"basis", claim.basis},
           {"unsaid", claim.unsaid},
           {"evidence_against", claim.evidence_against},
+          {"expired", claim.expired},
           {"bears_on_use_case", claim.bears_on_use_case}};
 }
 

@@ -63,6 +63,17 @@ TEST(Terminal, ReplicasStandBesideTheLatenciesAndCostsThatTheyMake) {
   EXPECT_NE(AuditHtml(audit).find("[\"Replicas\", \"replica_count\"]"), std::string::npos);
 }
 
+TEST(Claims, ExpiryIsShown) {
+  AuditResult audit = Sample();
+  AuditClaim claim;
+  claim.for_you = "refuted";
+  claim.bears_on_use_case = true;
+  claim.expired = "FlashAttention 4, 2026-03";
+  audit.claims = {claim};
+  EXPECT_EQ(nlohmann::json::parse(AuditJson(audit, true))["claims"][0]["expired"], "FlashAttention 4, 2026-03");
+  EXPECT_NE(AuditText(audit, Colour::kNo, 100).find("1 expired with their baselines"), std::string::npos);
+}
+
 TEST(AuditHtml, HostileTextStaysText) {
   const std::string html = AuditHtml(Sample());
   EXPECT_EQ(html.find("<script>alert"), std::string::npos);

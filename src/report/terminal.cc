@@ -120,10 +120,11 @@ std::string CandidateTable(const AuditResult& audit) {
 
 std::string ClaimLine(const AuditResult& audit) {
   std::map<std::string, int> verdicts;
-  int near = 0;
+  int near = 0, expired = 0;
   for (const AuditClaim& claim : audit.claims) {
     if (!claim.bears_on_use_case) continue;
     ++near;
+    expired += !claim.expired.empty();
     ++verdicts[claim.for_you];
   }
   std::string text = fmt::format("Claims     {} of {} bear on this use case", near, audit.claims.size());
@@ -134,6 +135,7 @@ std::string ClaimLine(const AuditResult& audit) {
     text += fmt::format("{}{} {}", separator, count, name);
     separator = ", ";
   }
+  if (expired > 0) text += fmt::format("; {} expired with their baselines", expired);
   return text + "\n";
 }
 

@@ -204,6 +204,7 @@ function drawClaims() {
     el("thead", {}, el("tr", {}, ...["Claim", "At its origin", "For you"].map((label) => el("th", { scope: "col" }, label)))),
     el("tbody", {}, ...claims.map((claim) => el("tr", {},
       el("th", { scope: "row", style: "font-weight:400;max-width:26rem" }, el("strong", {}, claim.id), ` ${claim.statement} `, claim.source_url.startsWith("http") ? el("a", { href: claim.source_url }, claim.date) : claim.date,
+        claim.expired ? el("p", {}, el("strong", {}, "Expired: "), claim.expired) : null,
         claim.evidence_against.length ? el("details", {}, el("summary", {}, "Evidence against"), el("ul", {}, ...claim.evidence_against.map((e) => el("li", {}, e)))) : null),
       el("td", {}, el("strong", {}, verdict(claim.at_origin.verdict)), el("span", { class: "basis" }, claim.basis), el("p", { class: "soft" }, claim.at_origin.why)),
       el("td", {}, el("strong", {}, verdict(claim.for_you.verdict)), el("p", { class: "soft" }, claim.for_you.why)))))));
