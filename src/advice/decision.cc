@@ -43,6 +43,7 @@ Finding AtMost(std::string_view name, const Quantity& q, double limit) {
 Quantity Replicas(const CandidateFacts& candidate, const Economics& economics) {
   const Quantity& rate = candidate.max_rate_per_replica;
   if (rate.refused()) return Quantity::Refused("replicas", rate.origin);
+  if (rate.high <= 0) return Quantity::Refused("replicas", "a replica holds the objectives at no rate, so no number of replicas does; " + rate.origin);
   const double needed = economics.requests_per_second * (1 + economics.spare_share);
   const auto count = [&](double per_replica) {
     return per_replica > 0 ? std::max(1.0, std::ceil(needed / per_replica)) : std::numeric_limits<double>::infinity();

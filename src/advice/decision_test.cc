@@ -129,6 +129,14 @@ TEST(Decide, AnEndToEndObjectiveIsJudged) {
   EXPECT_EQ(Decide({Candidate("A", 5)}, objectives, kEconomics).assessments[0].standing, Standing::kInfeasible);
 }
 
+TEST(Decide, WhereNoRateHoldsThereIsNoCostInsteadOfAnInfiniteOne) {
+  CandidateFacts baseline = Candidate("A", 50);
+  baseline.max_rate_per_replica = Measured(0, 0, 0, "requests/s");
+  const Advice advice = Decide({baseline}, kService, kEconomics);
+  EXPECT_TRUE(advice.assessments[0].usd_per_month.refused());
+  EXPECT_NE(advice.assessments[0].usd_per_month.origin.find("at no rate"), std::string::npos) << advice.assessments[0].usd_per_month.origin;
+}
+
 TEST(Decide, ReplicasAreWholeMachines) {
   const Advice advice = Decide({Candidate("A", 50, 0)}, kService, kEconomics);
   EXPECT_EQ(advice.assessments[0].replicas.value, 3);  // 120 requests/s with spare

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
 
 #include "formats/text.h"
 
@@ -35,10 +37,41 @@ int64_t LineOfExcessDepth(std::string_view text) {
 
 }  // namespace
 
+std::optional<RepeatedKey> FindRepeatedKey(std::string_view text) {
+  // One entry a level: the keys of an object, nothing of an array. Strings are compared as written; JSON writers do not
+  // escape letters that need none.
+  std::vector<std::optional<std::vector<std::string_view>>> levels;
+  int64_t line = 1;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\n') ++line;
+    if (c == '{') levels.emplace_back(std::in_place);
+    if (c == '[') levels.emplace_back(std::nullopt);
+    if ((c == '}' || c == ']') && !levels.empty()) levels.pop_back();
+    if (c != '"') continue;
+    const size_t begin = ++i;
+    while (i < text.size() && text[i] != '"') i += text[i] == '\\' ? 2 : 1;
+    if (i >= text.size()) return std::nullopt;  // cut short: the parser says so
+    const size_t next = text.find_first_not_of(" \t\r\n", i + 1);
+    if (next == std::string_view::npos || text[next] != ':' || levels.empty() || !levels.back()) continue;
+    const std::string_view key = text.substr(begin, i - begin);
+    std::vector<std::string_view>& keys = *levels.back();
+    if (std::find(keys.begin(), keys.end(), key) != keys.end()) return RepeatedKey{line, std::string(key)};
+    // An object of thousands of keys is a table of something (a vocabulary); comparing all its pairs would take minutes.
+    constexpr size_t kMostCompared = 1000;
+    if (keys.size() < kMostCompared) keys.push_back(key);
+  }
+  return std::nullopt;
+}
+
 Result<nlohmann::json> ParseJson(std::string_view text, std::string_view where) {
   if (const int64_t line = LineOfExcessDepth(text); line > 0) {
     return BadInput(
         fmt::format("{}: JSON nested deeper than {} levels; no file Assay reads is", At(where, line), kDeepest));
+  }
+  if (const auto repeated = FindRepeatedKey(text)) {
+    return BadInput(fmt::format("{}: key '{}' is there twice in one object; remove one", At(where, repeated->line),
+                                Printable(repeated->key)));
   }
   try {
     return nlohmann::json::parse(text);

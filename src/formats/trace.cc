@@ -193,6 +193,11 @@ class TraceParser {
       if (end == std::string_view::npos) break;
       rest.remove_prefix(end + 1);
     }
+    auto sorted = names;
+    std::sort(sorted.begin(), sorted.end());
+    // A column without a name holds nothing that we read; two of a name that we read leave open which one counts.
+    const auto twice = std::adjacent_find(sorted.begin(), sorted.end(), [](auto a, auto b) { return a == b && !a.empty(); });
+    if (twice != sorted.end()) return Bad(fmt::format("column '{}' is there twice; rename one", Printable(*twice)));
     constexpr std::array<std::string_view, 3> kAzure = {"TIMESTAMP", "ContextTokens", "GeneratedTokens"};
     constexpr std::array<std::string_view, 3> kPlain = {"arrival_s", "prompt_tokens", "output_tokens"};
     const auto holds = [&](std::string_view name) {
@@ -243,9 +248,10 @@ class TraceParser {
       return Bad(fmt::format("{} fields, the header has {}; is the file cut short?", index + 1, column_count_));
     const bool is_azure = trace_.format == TraceFormat::kAzureCsv;
     const auto arrival = is_azure ? ParseTimestamp(fields[0]) : NanosecondsFrom(fields[0], 1e9);
-    if (!arrival)
+    // Seconds count from the start of the log: one before it is a broken clock or a difference taken the wrong way round.
+    if (!arrival || (!is_azure && *arrival < 0))
       return BadValue(column_names_[0], fields[0],
-                      is_azure ? "a time such as 2023-11-16 18:15:46.680" : "a number of seconds, at most ten years");
+                      is_azure ? "a time such as 2023-11-16 18:15:46.680" : "a number of seconds >= 0, at most ten years");
     row_.arrival_ns = *arrival;
     ASSAY_TRY(row_.prompt_tokens, Tokens(column_names_[1], fields[1], 1));
     ASSAY_TRY(row_.output_tokens, Tokens(column_names_[2], fields[2], 0));
@@ -337,6 +343,8 @@ class TraceParser {
   }
 
   Status SlowJson(std::string_view line) {
+    if (const auto repeated = FindRepeatedKey(line))
+      return Bad(fmt::format("key '{}' is there twice; remove one", Printable(repeated->key)));
     auto parsed = ParseJson(line, trace_.path);
     if (!parsed.ok() || !parsed->is_object())
       return Bad("not a JSON object with timestamp, input_length and output_length; is the file cut short?");

@@ -75,9 +75,9 @@ TEST(Trace, RefusesBadValuesWithFileLineAndRemedy) {
   EXPECT_EQ(MessageOf(head + "2,5,-3\n"), "t.csv:3: output_tokens is -3; it must be >= 0 and <= 100000000");
   EXPECT_EQ(MessageOf(head + "2,0,3\n"), "t.csv:3: prompt_tokens is 0; it must be >= 1 and <= 100000000");
   EXPECT_EQ(MessageOf(head + "nan,5,3\n"),
-            "t.csv:3: arrival_s is 'nan'; it must be a number of seconds, at most ten years");
+            "t.csv:3: arrival_s is 'nan'; it must be a number of seconds >= 0, at most ten years");
   EXPECT_EQ(MessageOf(head + "1e300,5,3\n"),
-            "t.csv:3: arrival_s is '1e300'; it must be a number of seconds, at most ten years");
+            "t.csv:3: arrival_s is '1e300'; it must be a number of seconds >= 0, at most ten years");
   EXPECT_EQ(MessageOf(head + "2,5.5,3\n"), "t.csv:3: prompt_tokens is '5.5'; it must be a whole number of tokens");
   EXPECT_EQ(MessageOf(head + "2,99999999999999999999,3\n"),
             "t.csv:3: prompt_tokens is '99999999999999999999'; it must be a whole number of tokens");
@@ -212,6 +212,24 @@ TEST(Trace, SupportChatStatesTheFitOfTheAzureTrace) {
   }
   EXPECT_NEAR(static_cast<double>(trace->requests.size()) / trace->duration_s(), *usecase->workload.requests_per_second,
               0.005);
+}
+
+TEST(Trace, SecondsBeforeTheStartAndRepeatedNamesAreRefused) {
+  EXPECT_EQ(MessageOf("arrival_s,prompt_tokens,output_tokens\n0,5,3\n-0.5,5,3\n"),
+            "t.csv:3: arrival_s is '-0.5'; it must be a number of seconds >= 0, at most ten years");
+  EXPECT_EQ(MessageOf("arrival_s,prompt_tokens,output_tokens,prompt_tokens\n0,5,3,7\n"),
+            "t.csv:1: column 'prompt_tokens' is there twice; rename one");
+  EXPECT_TRUE(ParseTrace("arrival_s,prompt_tokens,output_tokens,,\n0,5,3,,\n", "t.csv").ok()) << "empty names hold nothing";
+  EXPECT_EQ(MessageOf("{\"timestamp\": 0, \"input_length\": 10, \"output_length\": 5}\n"
+                      "{\"timestamp\": 1, \"input_length\": 10, \"output_length\": 5, \"input_length\": 7}\n"),
+            "t.csv:2: key 'input_length' is there twice; remove one");
+}
+
+TEST(Trace, AMegabyteOfBracketsGetsAShortMessage) {
+  const std::string deep = "{\"timestamp\": 0, \"input_length\": 10, \"output_length\": 5, \"x\": " + std::string(1'000'000, '[');
+  const std::string message = MessageOf(deep + "\n");
+  EXPECT_LT(message.size(), 200U);
+  EXPECT_TRUE(message.starts_with("t.csv:1: "));
 }
 
 }  // namespace
