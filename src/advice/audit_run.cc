@@ -122,7 +122,7 @@ std::vector<std::string> NotesOf(const AuditSetting& setting) {
   }
   std::string unused;
   for (const formats::Assumption& assumption : usecase.assume) {
-    if (!UsesAssumption(assumption.name)) unused += (unused.empty() ? "assume." : ", assume.") + assumption.name;
+    if (!(usecase.platform.is_this_cpu ? BatchUsesAssumption(assumption.name) : UsesAssumption(assumption.name))) unused += (unused.empty() ? "assume." : ", assume.") + assumption.name;
   }
   if (usecase.workload.shared_prefix) unused += unused.empty() ? "workload.shared_prefix" : ", workload.shared_prefix";
   if (usecase.engine.policy.speculation) unused += unused.empty() ? "engine.policy.speculation" : ", engine.policy.speculation";
@@ -163,7 +163,7 @@ Result<Settings> ParseSettings(const std::vector<std::string>& settings, const f
     }
     for (const formats::AssumptionRow& row : formats::KnownAssumptions()) {
       if (name != "assume." + std::string(row.name)) continue;
-      if (!UsesAssumption(row.name)) return BadInput(fmt::format("--set {}: nothing here depends on it yet", name));
+      if (!(usecase.platform.is_this_cpu ? BatchUsesAssumption(row.name) : UsesAssumption(row.name))) return BadInput(fmt::format("--set {}: nothing here depends on it yet", name));
       if (*low < row.low || *high > row.high) return BadInput(fmt::format("--set {}: must lie between {:g} and {:g}", name, row.low, row.high));
       out.assume[std::string(row.name)] = {*low, *high};
       found = true;
@@ -173,7 +173,6 @@ Result<Settings> ParseSettings(const std::vector<std::string>& settings, const f
       return BadInput(fmt::format("--set {}: unknown name{}", formats::Printable(name), formats::DidYouMean(name, names)));
     }
   }
-  (void)usecase;
   return out;
 }
 

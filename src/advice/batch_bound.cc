@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <iterator>
 #include <limits>
+#include <string>
 
 #include "core/thread_pool.h"
 #include "machine/ceilings.h"
@@ -18,6 +21,28 @@ Quantity AtLeast(double value, std::string unit, std::string origin) {
   return {value, value, std::numeric_limits<double>::infinity(), std::move(unit), Basis::kBounded, std::move(origin)};
 }
 
+constexpr std::string_view kUsed[] = {"prompt_length_factor", "output_length_factor",    "price_factor",         "host_us_per_step",    "host_us_per_request",
+                                      "sampling_us_per_step", "sampling_us_per_sequence", "layer_overhead_us", "norms_us_per_layer", "rope_us_per_layer", "activation_us_per_layer"};
+
+// The low ends of the assumed ranges: with them a lower bound stays one.
+class Ends {
+ public:
+  explicit Ends(const AuditSetting& setting) : setting_(setting) {}
+  double Low(std::string_view name, double otherwise) const {
+    const auto over = setting_.conditions.assume.find(name);
+    const formats::Interval* range = over != setting_.conditions.assume.end() ? &over->second : setting_.usecase.Assumed(name);
+    if (range == nullptr) return otherwise;
+    text_ += fmt::format("{}{} {:g}", text_.empty() ? "; assumed, at the end that is least: " : ", ", name, range->low);
+    return range->low;
+  }
+  [[nodiscard]] bool any() const { return !text_.empty(); }
+  [[nodiscard]] const std::string& Text() const { return text_; }
+
+ private:
+  const AuditSetting& setting_;
+  mutable std::string text_;
+};
+
 Result<std::vector<Measurement>> BoundAll(const AuditSetting& setting) {
   ASSAY_TRY(const CpuCeilings ceilings, MeasureCpuCeilings());
   std::vector<Measurement> rows;
@@ -27,7 +52,7 @@ Result<std::vector<Measurement>> BoundAll(const AuditSetting& setting) {
     rows.push_back(AuditRow(setting, plan.letter, "batch_hours", "batch", hours));
     Quantity per_document = Quantity::Refused("USD", "the use case names no price; add usd_per_device_hour to [platform]");
     if (setting.usecase.platform.usd_per_device_hour) {
-      const double usd_per_hour = *setting.usecase.platform.usd_per_device_hour * setting.conditions.scenario.price_factor;
+      const double usd_per_hour = *setting.usecase.platform.usd_per_device_hour * setting.conditions.scenario.price_factor * Ends(setting).Low("price_factor", 1);
       per_document = Scale(hours, usd_per_hour / documents);
       per_document.unit = "USD";
       per_document.origin = fmt::format("{:.4g} USD an hour x hours / {:.0f} documents; {}", usd_per_hour, documents, hours.origin);
@@ -47,7 +72,7 @@ Result<CpuCeilings> MeasureCpuCeilings() {
   const machine::Fingerprint fingerprint = machine::TakeFingerprint();
   ThreadPool pool(static_cast<int>(AllowedCpus().size()));
   machine::CeilingOptions options;
-  options.kinds = {machine::CeilingKind::kFp32, machine::CeilingKind::kBf16, machine::CeilingKind::kDramRead};
+  options.kinds = {machine::CeilingKind::kFp32, machine::CeilingKind::kBf16, machine::CeilingKind::kInt8, machine::CeilingKind::kL2Read, machine::CeilingKind::kL3Read, machine::CeilingKind::kDramRead};
   ASSAY_TRY(const std::unique_ptr<machine::Ceilings> measured, machine::Ceilings::Make(fingerprint, pool, options));
   CpuCeilings best;
   for (int round = 0; round < kCeilingRounds; ++round) {
@@ -56,33 +81,61 @@ Result<CpuCeilings> MeasureCpuCeilings() {
     for (const auto kind : {machine::CeilingKind::kFp32, machine::CeilingKind::kBf16}) {
       if (sample[kind] > best.flops_per_second) best.flops_per_second = sample[kind];
     }
+    if (sample[machine::CeilingKind::kInt8] > best.int8_ops_per_second) best.int8_ops_per_second = sample[machine::CeilingKind::kInt8];
+    for (const auto kind : {machine::CeilingKind::kL2Read, machine::CeilingKind::kL3Read}) {
+      if (sample[kind] > best.cache_bytes_per_second) best.cache_bytes_per_second = sample[kind];
+    }
     if (sample[machine::CeilingKind::kDramRead] > best.bytes_per_second) best.bytes_per_second = sample[machine::CeilingKind::kDramRead];
   }
+  best.cache_bytes = static_cast<double>(fingerprint.CacheBytes(3)) * fingerprint.CacheInstances(3) + static_cast<double>(fingerprint.CacheBytes(2)) * fingerprint.CacheInstances(2);
   if (best.flops_per_second <= 0 || best.bytes_per_second <= 0) {
     return EnvironmentError("this machine is too busy to measure its ceilings; run `assay doctor`, stop what else runs, and try again");
   }
   return best;
 }
 
+bool BatchUsesAssumption(std::string_view name) { return std::find(std::begin(kUsed), std::end(kUsed), name) != std::end(kUsed); }
+
 Quantity BatchHoursBound(const AuditSetting& setting, const CandidatePlan& plan, const CpuCeilings& ceilings) {
-  const formats::ParameterCounts parameters = formats::CountParameters(setting.usecase.model);
+  const formats::ModelSpec& model = setting.usecase.model;
+  const formats::ParameterCounts parameters = formats::CountParameters(model);
+  const Ends assumed(setting);
   // Only the last token of a prompt meets the vocabulary head.
   const double body = parameters.active - parameters.head;
-  const double tokens_in_a_step = std::max<double>(1, static_cast<double>(setting.usecase.engine.policy.max_sequences.value_or(16)));
-  double flops = 0, bytes = 0;
+  const auto documents = static_cast<double>(setting.traffic.unit_rate.size());
+  // As many as the engine holds at once; not told, all of them may share a step.
+  const double sequences = std::clamp(static_cast<double>(setting.usecase.engine.policy.max_sequences.value_or(setting.traffic.unit_rate.size())), 1.0, std::max(1.0, documents));
+  const double prompt_factor = assumed.Low("prompt_length_factor", 1), output_factor = assumed.Low("output_length_factor", 1);
+  double dense_flops = 0, mixer_flops = 0, cache_bytes = 0, output_tokens = 0;
   for (const serving::Request& request : setting.traffic.unit_rate) {
-    const double tokens = static_cast<double>(request.prompt_tokens) + request.output_tokens;
-    // Two FLOPs a weight and token; the mixer's work beside it, decode at the mean of the contexts it meets.
-    const LayerCost prefill = plan.PrefillCost(request.prompt_tokens);
-    const LayerCost decode = plan.DecodeCost(request.prompt_tokens + request.output_tokens / 2);
-    flops += 2 * body * tokens + 2 * parameters.head * request.output_tokens + prefill.flops + decode.flops * request.output_tokens;
-    // Weights are read once a step, and a step decodes at most as many sequences as the engine holds.
-    bytes += (formats::WeightBytesRead(setting.usecase.model, tokens_in_a_step) / tokens_in_a_step + decode.bytes_read) * request.output_tokens;
+    const double prompt = std::max(1.0, std::floor(request.prompt_tokens * prompt_factor)), output = std::max(1.0, std::floor(request.output_tokens * output_factor));
+    // Two FLOPs a weight and token; the mixer's work beside it, decode at the mean of the contexts it meets. The last token is not fed back.
+    const LayerCost prefill = plan.PrefillCost(static_cast<int64_t>(prompt));
+    const LayerCost decode = plan.DecodeCost(static_cast<int64_t>(prompt + output / 2));
+    dense_flops += 2 * body * (prompt + output - 1) + 2 * parameters.head * output;
+    mixer_flops += prefill.flops + decode.flops * (output - 1);
+    cache_bytes += decode.bytes_read * (output - 1);
+    output_tokens += output;
   }
-  const double hours = std::max(flops / ceilings.flops_per_second, bytes / ceilings.bytes_per_second) / 3600;
-  return AtLeast(hours, "h",
-                 fmt::format("at least max({:.3g} FLOP / {:.3g} FLOP/s, {:.3g} B / {:.3g} B/s) of this machine's measured ceilings; no engine was timed", flops,
-                             ceilings.flops_per_second, bytes, ceilings.bytes_per_second));
+  // A step gives each sequence at most one token, and reads the weights once; what the caches of this machine hold is not read from memory.
+  const double steps = output_tokens / sequences;
+  const double weights = formats::WeightBytesRead(model, sequences);
+  const double held = ceilings.cache_bytes_per_second > 0 ? std::min(weights, ceilings.cache_bytes) : 0;
+  const double memory_bytes = (weights - held) * steps + (weights + cache_bytes / steps <= ceilings.cache_bytes ? 0 : cache_bytes);
+  const double memory_s = memory_bytes / ceilings.bytes_per_second + (held > 0 ? held * steps / ceilings.cache_bytes_per_second : 0);
+  // Integer matrices and integer keys may run on integer arithmetic, which is no slower than the rest.
+  const double int8_rate = std::max(ceilings.flops_per_second, ceilings.int8_ops_per_second);
+  const double dense_rate = model.weight_bits <= 8 ? int8_rate : ceilings.flops_per_second;
+  const double mixer_rate = BitsOf(plan.candidate->kv.dtype) <= 8 ? int8_rate : ceilings.flops_per_second;
+  const double flop_s = dense_flops / dense_rate + mixer_flops / mixer_rate;
+  const double layer_us = assumed.Low("layer_overhead_us", 0) + assumed.Low("norms_us_per_layer", 0) + assumed.Low("rope_us_per_layer", 0) + assumed.Low("activation_us_per_layer", 0);
+  const double step_us = assumed.Low("host_us_per_step", 0) + assumed.Low("sampling_us_per_step", 0) + static_cast<double>(model.layers) * layer_us;
+  const double host_s = 1e-6 * (steps * step_us + assumed.Low("sampling_us_per_sequence", 0) * output_tokens + assumed.Low("host_us_per_request", 0) * documents);
+  Quantity hours = AtLeast((std::max(flop_s, memory_s) + host_s) / 3600, "h",
+                           fmt::format("at least max({:.3g} FLOP in {:.3g} s, {:.3g} B of memory and caches in {:.3g} s) at this machine's measured ceilings, {:.0f} sequences a step{}; no "
+                                       "engine was timed", dense_flops + mixer_flops, flop_s, memory_bytes + held * steps, memory_s, sequences, assumed.Text()));
+  if (assumed.any()) hours.basis = Weaker(hours.basis, Basis::kAssumed);
+  return hours;
 }
 
 std::vector<StudyCell> BatchCells(const AuditSetting& setting) {
