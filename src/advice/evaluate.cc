@@ -64,6 +64,7 @@ struct Knob {
   std::function<void(Conditions&, double)> set;
   // What must be computed anew: nothing but the decision, latencies at another rate, or the whole service.
   enum class Needs { kDecision, kLatencies, kService } needs;
+  bool today_is_a_value = true;  // false: a range of which `today` is the middle
 };
 
 std::vector<Knob> KnobsOf(const FlipSearch& search) {
@@ -85,7 +86,7 @@ std::vector<Knob> KnobsOf(const FlipSearch& search) {
     const double middle = (assumption.range.low + assumption.range.high) / 2;
     for (const double end : {assumption.range.low, assumption.range.high}) {
       knobs.push_back({.name = "assume." + assumption.name, .today = middle, .trials = {end},
-                       .set = [name = assumption.name](Conditions& c, double v) { c.assume[name] = {v, v}; }, .needs = Knob::Needs::kService});
+                       .set = [name = assumption.name](Conditions& c, double v) { c.assume[name] = {v, v}; }, .needs = Knob::Needs::kService, .today_is_a_value = false});
     }
   }
   return knobs;
@@ -159,31 +160,35 @@ std::optional<Flip> FindFlip(const FlipSearch& search, const Knob& knob) {
   const Trials trials(search, knob);
   double same = knob.today;
   for (const double trial : knob.trials) {
-    if (trials.QuickSame(trial) || trials.FullSame(trial)) {
+    if (trials.QuickSame(trial)) {
       same = trial;
       continue;
     }
     double near = same, far = trial;
+    Advice there = trials.Full(trial);
+    if (SameAdvice(there, search.today)) {
+      same = trial;
+      continue;
+    }
     // An assumption's today is a range: its middle alone may flip already, and then there is no bracket.
-    const bool bracketed = near > 0 && far > 0 && trials.QuickSame(near) && trials.FullSame(near);
+    const bool bracketed = near > 0 && far > 0 && (near != knob.today || knob.today_is_a_value || (trials.QuickSame(near) && trials.FullSame(near)));
+    const auto search_in_full = [&](double from, double to) {
+      near = from, far = to;
+      Bisect(&near, &far, [&](double value) { return trials.FullSame(value); });
+      far = Shown(far, near);
+      there = trials.Full(far);
+    };
     if (bracketed) {
       Bisect(&near, &far, [&](double value) { return trials.QuickSame(value); });
-      if (!trials.FullSame(near)) {
-        far = near, near = same;
-        Bisect(&near, &far, [&](double value) { return trials.FullSame(value); });
-      } else if (trials.FullSame(far)) {
-        near = far, far = trial;
-        Bisect(&near, &far, [&](double value) { return trials.FullSame(value); });
-      }
+      far = Shown(far, near);
+      there = trials.Full(far);
+      if (SameAdvice(there, search.today)) search_in_full(far, trial);
+      else if (!trials.FullSame(near)) search_in_full(same, near);
     }
-    double shown = bracketed ? Shown(far, near) : far;
-    Advice there = trials.Full(shown);
-    if (SameAdvice(there, search.today)) {
-      shown = trial;
-      there = trials.Full(trial);
-    }
-    return Flip{.factor = knob.name, .at = shown, .today = knob.today, .same_at = bracketed ? near : knob.today, .advice_there = Summary(there, *search.plans),
-                .command = fmt::format("{} --set {}={:g}", search.command, knob.name, shown)};
+    // Rounding outwards may have stepped over a second turn of the advice.
+    if (SameAdvice(there, search.today)) far = trial, there = trials.Full(trial);
+    return Flip{.factor = knob.name, .at = far, .today = knob.today, .same_at = bracketed ? near : knob.today, .advice_there = Summary(there, *search.plans),
+                .command = fmt::format("{} --set {}={:g}", search.command, knob.name, far)};
   }
   return std::nullopt;
 }
