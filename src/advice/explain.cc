@@ -13,18 +13,17 @@
 namespace assay {
 namespace {
 
-// Raw samples are stored as one JSON array of numbers; other artifacts (curves) are objects and are not samples.
-std::vector<double> ReadSamples(const Store& store, const std::string& hash) {
-  std::vector<double> samples;
-  if (hash.empty()) return samples;
-  const auto bytes = store.GetArtifact(hash);
-  if (!bytes.ok()) return samples;
+// Fills in what stands behind the row: an artifact that is an array holds its raw samples, any other is the document it came from.
+void ReadArtifact(const Store& store, Explanation* explanation) {
+  if (explanation->row.samples_artifact.empty()) return;
+  const auto bytes = store.GetArtifact(explanation->row.samples_artifact);
+  if (!bytes.ok()) return;
   const auto json = nlohmann::json::parse(*bytes, nullptr, false);
-  if (!json.is_array()) return samples;
+  if (json.is_object()) explanation->document_json = *bytes;
+  if (!json.is_array()) return;
   for (const auto& value : json) {
-    if (value.is_number()) samples.push_back(value.get<double>());
+    if (value.is_number()) explanation->samples.push_back(value.get<double>());
   }
-  return samples;
 }
 
 std::string Number(double value) { return std::isinf(value) ? (value > 0 ? "no upper bound" : "no lower bound") : fmt::format("{:.6g}", value); }
@@ -32,28 +31,29 @@ std::string Number(double value) { return std::isinf(value) ? (value > 0 ? "no u
 }  // namespace
 
 Result<Explanation> Explain(const Store& store, std::string_view id) {
-  ASSAY_TRY(const std::vector<RunInfo> runs, store.Runs());
-  const RunInfo* audit = nullptr;
-  for (const RunInfo& run : runs) {
-    if (run.start.command_line.rfind("assay audit", 0) == 0) audit = &run;
-  }
-  if (audit == nullptr) return BadInput(store.path() + ": no audit is stored here yet; run `assay audit USECASE.toml` first");
-  ASSAY_TRY(std::vector<Measurement> rows, store.Find({.run_id = audit->id}));
+  ASSAY_TRY(std::vector<RunInfo> runs, store.Runs());
+  std::erase_if(runs, [](const RunInfo& run) { return run.start.command_line.rfind("assay audit", 0) != 0; });
+  if (runs.empty()) return BadInput(store.path() + ": no audit is stored here yet; run `assay audit USECASE.toml` first");
+  // The newest audit that has the number: one that was stopped early may lack it.
   std::vector<std::string> ids;
-  for (Measurement& row : rows) {
-    ids.push_back(IdOf(row));
-    if (ids.back() != id) continue;
-    Explanation explanation;
-    if (const Metric* metric = FindMetric(row.metric); metric != nullptr) explanation.metric_meaning = metric->meaning;
-    explanation.run_id = audit->id;
-    explanation.run_command = audit->start.command_line;
-    explanation.run_created_utc = audit->created_utc;
-    explanation.samples = ReadSamples(store, row.samples_artifact);
-    explanation.row = std::move(row);
-    return explanation;
+  for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
+    ASSAY_TRY(std::vector<Measurement> rows, store.Find({.run_id = run->id}));
+    for (Measurement& row : rows) {
+      if (IdOf(row) != id) {
+        ids.push_back(IdOf(row));
+        continue;
+      }
+      Explanation explanation;
+      if (const Metric* metric = FindMetric(row.metric); metric != nullptr) explanation.metric_meaning = metric->meaning;
+      explanation.run = *run;
+      explanation.newer_audits = run - runs.rbegin();
+      explanation.row = std::move(row);
+      ReadArtifact(store, &explanation);
+      return explanation;
+    }
   }
   const std::string nearest = NearestName(id, ids);
-  return BadInput(fmt::format("the last audit ({}) has no number '{}'{}; `assay audit --json` lists all ids", audit->created_utc, id,
+  return BadInput(fmt::format("no audit in {} has a number '{}'{}; `assay audit --json` lists all ids", store.path(), id,
                               nearest.empty() ? "" : ", did you mean '" + nearest + "'?"));
 }
 
@@ -77,12 +77,15 @@ std::string ExplanationText(const Explanation& e) {
   }
   if (!e.row.flags.empty()) out += fmt::format("  flags     {}\n", e.row.flags);
   if (!e.samples.empty()) {
-    out += fmt::format("  samples   {}:", e.samples.size());
+    out += fmt::format("  samples   {} in {}:", e.samples.size(), q.unit);
     for (size_t i = 0; i < e.samples.size() && i < 12; ++i) out += fmt::format(" {:.4g}", e.samples[i]);
     out += e.samples.size() > 12 ? " ... (all of them: --json)\n" : "\n";
   }
+  if (!e.document_json.empty()) out += fmt::format("  from      document {:.12} (--json prints it)\n", e.row.samples_artifact);
   if (!e.row.provenance_json.empty()) out += fmt::format("  inputs    {}\n", e.row.provenance_json);
-  out += fmt::format("  seed      {}\n  audit     {} of {}\n", e.row.seed, e.run_id, e.run_created_utc);
+  out += fmt::format("  seed      {}\n  audit     {} of {}{}{}\n", e.row.seed, e.run.id, e.run.created_utc,
+                     e.run.status == RunStatus::kComplete ? "" : fmt::format(", {}", NameOf(e.run.status)),
+                     e.newer_audits == 0 ? "" : fmt::format("; {} newer without this number", e.newer_audits));
   out += fmt::format("\n  repeat    {}\n", e.row.command);
   return out;
 }
@@ -99,9 +102,10 @@ std::string ExplanationJson(const Explanation& e) {
   json["flags"] = e.row.flags;
   json["samples"] = nlohmann::json::array();
   for (const double sample : e.samples) json["samples"].push_back(JsonNumber(sample));
+  json["document"] = e.document_json.empty() ? nlohmann::json() : nlohmann::json::parse(e.document_json, nullptr, false);
   json["inputs"] = e.row.provenance_json.empty() ? nlohmann::json::object() : nlohmann::json::parse(e.row.provenance_json, nullptr, false);
   json["seed"] = e.row.seed;
-  json["run"] = {{"id", e.run_id}, {"command", e.run_command}, {"created_utc", e.run_created_utc}};
+  json["run"] = {{"id", e.run.id}, {"command", e.run.start.command_line}, {"created_utc", e.run.created_utc}, {"status", NameOf(e.run.status)}};
   json["command"] = e.row.command;
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
 }

@@ -1,4 +1,4 @@
-// Explain: how a number of the last audit came to be, from the store alone.
+// Explain: how a number of an audit came to be, from the store alone.
 #pragma once
 
 #include <string>
@@ -12,13 +12,13 @@ namespace assay {
 struct Explanation {
   Measurement row;
   std::string metric_meaning;
-  std::string run_id;
-  std::string run_command;
-  std::string run_created_utc;
-  std::vector<double> samples;  // raw, where the number has any
+  RunInfo run;                  // the audit that stored it
+  int64_t newer_audits = 0;     // without this number: stopped early, or of another use case
+  std::vector<double> samples;  // raw, in the row's unit, where the number has its own
+  std::string document_json;    // else what it was derived from: rounds of paired samples, curves, findings; may be empty
 };
 
-// `id` as the audit shows it: "B.max_rate_per_second". Looks in the newest audit of the store. An unknown id is BadInput naming the
+// `id` as the audit shows it: "B.max_rate_per_second". Looks in the newest audit of the store that has it. An unknown id is BadInput naming the
 // nearest known one.
 Result<Explanation> Explain(const Store& store, std::string_view id);
 

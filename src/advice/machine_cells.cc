@@ -102,8 +102,7 @@ Result<std::vector<Measurement>> MeasureKernels(const AuditSetting& setting, Ker
   options.stop = [] { return StopRequested(); };
   ASSAY_TRY(CostReport report, RunCost(options));
   if (report.stopped) return EnvironmentError("stopped before the kernels were measured");
-  // Rows name it by its hash.
-  if (!report.raw_samples_json.empty()) ASSAY_RETURN_IF_ERROR(setting.store->PutArtifact(report.raw_samples_json, "application/json"));
+  for (const std::string& artifact : report.artifacts) ASSAY_RETURN_IF_ERROR(setting.store->PutArtifact(artifact, "application/json"));
   for (Measurement& row : report.measurements) {
     row.factors.push_back({"scope", ScopeOfCost(row, subjects)});
     row.run_id.clear();

@@ -189,11 +189,13 @@ Result<std::string> Store::BeginRun(const RunStart& start) {
   insert.Bind(id).Bind(start.command_line).Bind(start.use_case_hash).Bind(start.plan_hash).Bind(start.program_version);
   insert.Bind(start.machine_json).Bind(UtcNow());
   ASSAY_RETURN_IF_ERROR(insert.Run());
+  state_->runs.Take(path(), id);
   return id;
 }
 
 Status Store::EndRun(std::string_view run_id, RunStatus status) {
   const std::lock_guard lock(state_->mutex);
+  state_->runs.Release(run_id);
   ASSAY_TRY(auto update, state_->database->Prepare("UPDATE runs SET ended_utc = ?, status = ? WHERE id = ?"));
   ASSAY_RETURN_IF_ERROR(update.Bind(UtcNow()).Bind(NameOf(status)).Bind(run_id).Run());
   if (state_->database->changes() != 1) return BadInput(fmt::format("run {} is not in {}", run_id, path()));
@@ -223,13 +225,16 @@ Result<std::vector<RunInfo>> Store::Runs() const {
   }
 }
 
-Result<std::string> Store::FindResumable(std::string_view plan_hash) const {
+Result<std::string> Store::ResumeRun(std::string_view plan_hash) {
   const std::lock_guard lock(state_->mutex);
   ASSAY_TRY(auto rows, state_->database->Prepare("SELECT id FROM runs WHERE plan_hash = ? AND plan_hash <> '' AND status <> "
-                                                 "'complete' ORDER BY created_utc DESC, id DESC LIMIT 1"));
+                                                 "'complete' ORDER BY created_utc DESC, id DESC"));
   rows.Bind(plan_hash);
-  ASSAY_TRY(const bool row, rows.Step());
-  return row ? rows.Text(0) : std::string();
+  for (;;) {
+    ASSAY_TRY(const bool row, rows.Step());
+    if (!row) return std::string();
+    if (std::string id = rows.Text(0); state_->runs.Take(path(), id)) return id;
+  }
 }
 
 Status Store::Put(const Measurement& measurement) { return Put(std::span(&measurement, 1)); }
@@ -372,13 +377,6 @@ Result<std::vector<Measurement>> Store::Find(const Query& query) const {
     ASSAY_TRY(Measurement m, ReadRow(rows));
     found.push_back(std::move(m));
   }
-}
-
-Result<bool> Store::HasCell(std::string_view cell_key, std::string_view probe, std::string_view metric) const {
-  const std::lock_guard lock(state_->mutex);
-  ASSAY_TRY(auto rows, state_->database->Prepare("SELECT 1 FROM measurements WHERE cell_key = ? AND probe = ? AND metric = ? LIMIT 1"));
-  rows.Bind(cell_key).Bind(probe).Bind(metric);
-  return rows.Step();
 }
 
 Status Store::PutRebuttal(const Rebuttal& rebuttal) {

@@ -92,8 +92,8 @@ class Store {
   Result<std::string> BeginRun(const RunStart& start);  // the new run's id
   Status EndRun(std::string_view run_id, RunStatus status);
   Result<std::vector<RunInfo>> Runs() const;  // oldest first
-  // The newest run of this plan that is not complete, to be resumed; empty when there is none.
-  Result<std::string> FindResumable(std::string_view plan_hash) const;
+  // Takes over the newest run of this plan that is not complete and that no live process works on; empty when there is none.
+  Result<std::string> ResumeRun(std::string_view plan_hash);
 
   // All or nothing. Refuses what CheckMeasurement (metrics.h) refuses. The same row twice is one row; a different value under the same
   // (run, cell, probe, metric) is an error, because a silent overwrite would hide a result.
@@ -108,7 +108,6 @@ class Store {
   Result<std::string> GetArtifact(std::string_view hash) const;                          // verified against its hash
 
   Result<std::vector<Measurement>> Find(const Query& query) const;  // in the order they were stored
-  Result<bool> HasCell(std::string_view cell_key, std::string_view probe, std::string_view metric) const;
 
   Status PutRebuttal(const Rebuttal& rebuttal);
   Result<std::vector<Rebuttal>> Rebuttals(std::string_view claim_id) const;

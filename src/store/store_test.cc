@@ -161,8 +161,6 @@ TEST_F(StoreTest, FindsByEachFieldOfAQuery) {
   EXPECT_EQ(store.Find({.probe = "bound"})->size(), 1u);
   EXPECT_EQ(store.Find({.cell_key = other.cell_key})->size(), 1u);
   EXPECT_EQ(store.Find({.metric = "ttft_ms"})->size(), 0u);
-  EXPECT_TRUE(store.HasCell(other.cell_key, "bound", "decode_time_ms").value());
-  EXPECT_FALSE(store.HasCell(other.cell_key, "cost", "decode_time_ms").value());
 }
 
 TEST_F(StoreTest, TheSameRowTwiceIsOneRowAndAnotherValueIsRefused) {
@@ -454,13 +452,26 @@ TEST_F(StoreTest, ARunThatDidNotCompleteIsFoundByItsPlan) {
   Store store = MustOpen(Path());
   const std::string done = MustBegin(store, "plan");
   ASSERT_TRUE(store.EndRun(done, RunStatus::kComplete).ok());
-  EXPECT_EQ(store.FindResumable("plan").value(), "");
+  EXPECT_EQ(store.ResumeRun("plan").value(), "");
   const std::string stopped = MustBegin(store, "plan");
   ASSERT_TRUE(store.EndRun(stopped, RunStatus::kStopped).ok());
-  EXPECT_EQ(store.FindResumable("plan").value(), stopped);
-  EXPECT_EQ(store.FindResumable("other").value(), "");
-  EXPECT_EQ(store.FindResumable("").value(), "");
+  EXPECT_EQ(store.ResumeRun("other").value(), "");
+  EXPECT_EQ(store.ResumeRun("").value(), "");
+  EXPECT_EQ(store.ResumeRun("plan").value(), stopped);
   EXPECT_FALSE(store.EndRun("absent", RunStatus::kComplete).ok());
+}
+
+TEST_F(StoreTest, ARunThatSomebodyWorksOnIsNotResumed) {
+  Store mine = MustOpen(Path());
+  const std::string run = MustBegin(mine, "plan");
+  Store other = MustOpen(Path());
+  EXPECT_EQ(other.ResumeRun("plan").value(), "");
+  { const Store closed = std::move(mine); }  // as a killed process does, without EndRun
+  EXPECT_EQ(other.ResumeRun("plan").value(), run);
+  Store third = MustOpen(Path());
+  EXPECT_EQ(third.ResumeRun("plan").value(), "");
+  ASSERT_TRUE(other.EndRun(run, RunStatus::kStopped).ok());
+  EXPECT_EQ(third.ResumeRun("plan").value(), run);
 }
 
 TEST_F(StoreTest, OpensAStoredVersionOneFileAndReadsEveryRow) {

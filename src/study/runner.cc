@@ -90,7 +90,7 @@ Result<Begun> BeginOrResume(Store& store, const std::vector<StudyCell>& cells, c
   start.plan_hash = PlanHash(cells);
   Begun begun;
   if (options.resume) {
-    ASSAY_TRY(begun.run_id, store.FindResumable(start.plan_hash));
+    ASSAY_TRY(begun.run_id, store.ResumeRun(start.plan_hash));
   }
   if (begun.run_id.empty()) {
     ASSAY_TRY(begun.run_id, store.BeginRun(start));

@@ -119,15 +119,19 @@ class Probe {
       Measure(&groups[i], left_s / static_cast<double>(groups.size() - i));
       groups[i].calls.clear();
     }
-    report_.raw_samples_json = raw_.dump();
-    const std::string artifact = Sha256Hex(report_.raw_samples_json);
-    for (Measurement& row : report_.measurements) row.samples_artifact = artifact;
+    const std::string rounds = AddArtifact(nlohmann::json{{"lengths", raw_}}.dump());
+    for (Measurement& row : report_.measurements)
+      if (row.samples_artifact.empty()) row.samples_artifact = rounds;
     return std::move(report_);
   }
 
  private:
   [[nodiscard]] bool Stop() const { return options_.stop && options_.stop(); }
   [[nodiscard]] double Elapsed() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  std::string AddArtifact(std::string json) {
+    report_.artifacts.push_back(std::move(json));
+    return Sha256Hex(report_.artifacts.back());
+  }
   void Refuse(std::string_view mechanism, std::string where, std::string reason) { report_.refusals.push_back({std::string(mechanism), std::move(where), std::move(reason)}); }
 
   // Every kernel in prefill; the default alone in decode, where a chunked form is the same call.
@@ -306,11 +310,11 @@ class Probe {
       row.ceiling_share = Quantity::Refused("fraction", share.error().message);
     }
     row.ratio_to_baseline = ratio;
-    AddMeasurements(group, call, row, static_cast<int64_t>(seconds.size()), share.ok() ? &*share : nullptr);
+    AddMeasurements(group, call, row, seconds, share.ok() ? &*share : nullptr);
     report_.rows.push_back(std::move(row));
   }
 
-  void AddMeasurements(const Group& group, const Call& call, const CostRow& row, int64_t samples, const machine::CeilingShare* share) {
+  void AddMeasurements(const Group& group, const Call& call, const CostRow& row, const std::vector<double>& seconds, const machine::CeilingShare* share) {
     Measurement base;
     base.run_id = options_.run_id;
     base.subject = {.mechanism = row.mechanism, .parameters = row.parameters, .implementation = row.implementation, .revision = call.subject->mechanism->revision};
@@ -324,7 +328,7 @@ class Probe {
                     {"threads", fmt::format("{}", threads_)},
                     {"tokens", fmt::format("{}", group.tokens)}};
     base.probe = "cost";
-    base.sample_count = samples;
+    base.sample_count = static_cast<int64_t>(seconds.size());
     base.command = options_.command;
     base.machine = fingerprint_.Id();
     base.flags = row.flags;
@@ -337,6 +341,9 @@ class Probe {
       report_.measurements.push_back(std::move(measurement));
     };
     add(group.phase == Phase::kDecode ? "decode_time_ms" : "prefill_time_ms", row.time);
+    nlohmann::json samples_ms = nlohmann::json::array();
+    for (const double sample : seconds) samples_ms.push_back(1e3 * sample);
+    report_.measurements.back().samples_artifact = AddArtifact(samples_ms.dump());
     add("ceiling_share", row.ceiling_share);
     add("time_ratio", row.ratio_to_baseline);
     if (share == nullptr) return;

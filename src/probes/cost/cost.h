@@ -71,7 +71,9 @@ struct CostReport {
   std::vector<CostRow> rows{};
   std::vector<CostRefusal> refusals{};
   std::vector<Measurement> measurements{};
-  std::string raw_samples_json{};  // every sample, order, flag and ceiling; measurements name its SHA-256 as their artifact
+  // JSON documents that measurements name by their SHA-256. The row of a time names its own samples, an array in ms; the rows derived
+  // from pairs and ceilings name the rounds: every sample, order, flag and ceiling.
+  std::vector<std::string> artifacts{};
   bool stopped = false;
 };
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "probes/cost/row_check.h"
@@ -47,7 +48,14 @@ TEST(Cost, EveryMechanismHasATimeAShareAndARatioAtEveryShape) {
   EXPECT_GE(report->rows.size(), 6u);
   for (const Measurement& row : report->measurements) {
     EXPECT_TRUE(CheckMeasurement(row).ok()) << row.metric;
-    EXPECT_EQ(row.samples_artifact, Sha256Hex(report->raw_samples_json));
+    const auto artifact = std::find_if(report->artifacts.begin(), report->artifacts.end(), [&](const std::string& json) { return Sha256Hex(json) == row.samples_artifact; });
+    ASSERT_NE(artifact, report->artifacts.end()) << row.metric;
+    // A time's own samples are one number each; as many as the row counts.
+    const bool is_time = row.metric == "decode_time_ms" || row.metric == "prefill_time_ms";
+    EXPECT_EQ(artifact->starts_with('['), is_time) << row.metric;
+    if (is_time) {
+      EXPECT_EQ(std::count(artifact->begin(), artifact->end(), ',') + 1, row.sample_count);
+    }
   }
 }
 
