@@ -35,11 +35,15 @@ Result<ClaimContext> ClaimContextOf(const AuditSetting& setting, const std::vect
   return context;
 }
 
-Result<std::vector<AuditClaim>> JudgeClaims(const AuditSetting& setting, const std::vector<Measurement>& rows) {
+Result<std::vector<AuditClaim>> JudgeClaims(const AuditSetting& setting, const std::vector<Measurement>& rows, std::vector<std::string>* notes) {
   ASSAY_TRY(const std::vector<Claim> claims, ShippedClaims());
   ASSAY_TRY(const ClaimContext context, ClaimContextOf(setting, rows));
   std::vector<AuditClaim> judged;
   for (const Claim& claim : claims) {
+    if (const Status frozen = CheckFrozen(claim); !frozen.ok()) {
+      notes->push_back(frozen.error().message);
+      continue;
+    }
     ASSAY_TRY(const ClaimVerdict verdict, CheckClaim(claim, &context));
     AuditClaim out{.id = claim.id, .mechanism = claim.mechanism, .statement = claim.statement, .source_url = claim.source_url, .date = claim.date,
                    .at_origin = verdict.at_origin.Label(), .at_origin_why = verdict.at_origin.reason, .for_you = "", .for_you_why = "",

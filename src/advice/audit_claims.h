@@ -11,6 +11,6 @@ namespace assay {
 // audit's conditions where --set changed them, and what the audit measured or simulated of the baseline.
 Result<ClaimContext> ClaimContextOf(const AuditSetting& setting, const std::vector<Measurement>& rows);
 
-Result<std::vector<AuditClaim>> JudgeClaims(const AuditSetting& setting, const std::vector<Measurement>& rows);
+Result<std::vector<AuditClaim>> JudgeClaims(const AuditSetting& setting, const std::vector<Measurement>& rows, std::vector<std::string>* notes);
 
 }  // namespace assay

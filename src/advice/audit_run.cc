@@ -232,7 +232,7 @@ Result<AuditOutcome> RunAudit(Store& store, const AuditRequest& request) {
     audit.flips = FindFlips({.usecase = &setting.usecase, .plans = &setting.plans, .serving = &serving, .conditions = setting.conditions,
                              .today = audit.advice, .seed = request.seed, .command = request.command});
   }
-  ASSAY_TRY(audit.claims, JudgeClaims(setting, audit.rows));
+  ASSAY_TRY(audit.claims, JudgeClaims(setting, audit.rows, &audit.notes));
   for (const CandidatePlan& plan : setting.plans) audit.candidates.push_back(Describe(plan, setting.usecase));
   audit.figures = MakeFigures(setting, audit.rows);
   audit.crossover = setting.usecase.platform.is_this_cpu ? CrossoverMap{.context_tokens = {}, .concurrency = {}, .cells = {}, .refused = "a CPU use case has no serving model"}

@@ -123,6 +123,9 @@ Result<std::vector<std::string>> TomlFilesOf(const std::string& directory);  // 
 // Hash over what must not change once results are known: checks with tolerances, domain, metrics, baseline, plausible ranges and tuning
 // budget. 16 hex digits.
 std::string FrozenHash(const Claim& claim);
+// Ok where the claim says what was frozen. A check that was changed once its answer was known judges nothing, so whoever prints a verdict
+// asks this first; the error says what to do.
+Status CheckFrozen(const Claim& claim);
 // The file's text with its `frozen` line brought up to date.
 std::string WithFrozenHash(std::string_view text, std::string_view hash);
 

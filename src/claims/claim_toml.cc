@@ -366,6 +366,16 @@ std::string FrozenHash(const Claim& claim) {
   return Sha256Hex(text).substr(0, 16);
 }
 
+Status CheckFrozen(const Claim& claim) {
+  const std::string hash = FrozenHash(claim);
+  if (hash == claim.frozen) return Ok();
+  const std::string fault = claim.frozen.empty() ? std::string("was never frozen")
+                                                 : fmt::format("hangs on other checks, tolerances, ranges, domain or baseline than were frozen ({} then, {} now)",
+                                                               claim.frozen, hash);
+  return BadInput(fmt::format("{}: the verdict of {} {}; restore what changed, or, if no result was known when it did, write the new hash with "
+                              "`assay claims freeze --claims-dir DIR`", claim.path, claim.id, fault));
+}
+
 std::string WithFrozenHash(std::string_view text, std::string_view hash) {
   const std::string line = fmt::format("frozen = \"{}\"", hash);
   std::string updated;

@@ -276,6 +276,17 @@ TEST(Claims, TheFreezeCoversTolerancesDomainMetricAndBaseline) {
   EXPECT_FALSE(changes([](Claim& c) { c.unsaid_note += " More words."; }));
 }
 
+TEST(Claims, AVerdictIsRefusedOnceWhatItHangsOnHasChanged) {
+  Claim claim = Get("MLA-01");
+  EXPECT_TRUE(CheckFrozen(claim).ok());
+  claim.checks[0].tolerance *= 3;
+  const Status widened = CheckFrozen(claim);
+  ASSERT_FALSE(widened.ok());
+  EXPECT_NE(widened.error().message.find("assay claims freeze"), std::string::npos) << widened.error().message;
+  claim.frozen.clear();
+  EXPECT_NE(CheckFrozen(claim).error().message.find("was never frozen"), std::string::npos);
+}
+
 TEST(Claims, FreezingReplacesOrInsertsOneLine) {
   const std::string text = "id = \"X\"\nfrozen = \"old\"\n\n[source]\nurl = \"frozen\"\n";
   EXPECT_EQ(WithFrozenHash(text, "new"), "id = \"X\"\nfrozen = \"new\"\n\n[source]\nurl = \"frozen\"\n");

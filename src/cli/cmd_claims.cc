@@ -80,6 +80,7 @@ int Show(const Common& common, const Options& options) {
   const auto claims = Select(options);
   if (!claims.ok()) return Fail(claims.error());
   const Claim& claim = claims->front();
+  if (const Status frozen = CheckFrozen(claim); !frozen.ok()) return Fail(frozen.error());
   const auto verdict = CheckClaim(claim, nullptr);
   if (!verdict.ok()) return Fail(verdict.error());
   // A store that is not there yet holds no rebuttal; that is no failure.
@@ -124,7 +125,13 @@ int Check(const Common& common, const Options& options) {
   }
   Json list = Json::array();
   std::string unexpected;
+  Json refused = Json::array();
   for (const Claim& claim : *claims) {
+    if (const Status frozen = CheckFrozen(claim); !frozen.ok()) {
+      refused.push_back({{"id", claim.id}, {"reason", frozen.error().message}});
+      fmt::print(stderr, "assay: {}\n", frozen.error().message);
+      continue;
+    }
     const auto verdict = CheckClaim(claim, options.use_case.empty() ? nullptr : &context);
     if (!verdict.ok()) return Fail(verdict.error());
     if (!options.expect.empty() && NameOf(verdict->at_origin.value) != options.expect)
@@ -135,7 +142,8 @@ int Check(const Common& common, const Options& options) {
     else
       PrintClaimVerdict(claim, *verdict);
   }
-  if (common.json) Print({{"schema_version", 1}, {"use_case", options.use_case}, {"claims", list}});
+  if (common.json) Print({{"schema_version", 1}, {"use_case", options.use_case}, {"claims", list}, {"refused", refused}});
+  if (!refused.empty()) return Fail(BadInput(fmt::format("{} of {} claims are not judged", refused.size(), claims->size())));
   return unexpected.empty() ? kFine : Fail(NotHeld(unexpected));
 }
 
