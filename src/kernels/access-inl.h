@@ -55,6 +55,9 @@ ASSAY_INLINE void LoadRow(const Args& args, const void* data, int dtype, int64_t
   } else if (stride == 1 && dtype == kDTypeBf16) {
     const auto* row = static_cast<const uint16_t*>(data) + offset;
     for (; c + kLanes <= count; c += kLanes) Store(out + c, LoadBf16(row + c));
+  } else if (stride == 1 && dtype == kDTypeF16) {
+    const auto* row = static_cast<const uint16_t*>(data) + offset;
+    for (; c + kLanes <= count; c += kLanes) Store(out + c, LoadF16(row + c));
   }
   for (; c < count; ++c) out[c] = LoadAny(args, data, dtype, offset + c * stride);
 }

@@ -87,6 +87,12 @@ TEST_P(KvCacheFormat, ATruncatedTailIsForgottenAndItsPagesAreReused) {
   auto cache = KvCache::Make(*layout, 1, 2);
   const Data data(100, 2);
   ASSERT_TRUE(cache->Append(0, data.k.view(), data.v.view()).ok());
+  const double kept = cache->K(0, 64, 1, 3);
+  cache->Truncate(0, 65);  // one token of the second page stays
+  ASSERT_EQ(cache->pages(0).size(), 2u);
+  EXPECT_EQ(cache->K(0, 64, 1, 3), kept);
+  cache->Truncate(0, 64);
+  EXPECT_EQ(cache->pages(0).size(), 1u);
   cache->Truncate(0, 10);
   EXPECT_EQ(cache->pages(0).size(), 1u);
   for (int64_t t = 10; t < 64; ++t) {

@@ -221,14 +221,21 @@ void PackQueries(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const
     }
     const int64_t tile = row / kSoftmaxTileRows;
     const int64_t lane = row % kSoftmaxTileRows;
-    for (int64_t c = 0; c < padded; ++c) {
-      float x = 0;
-      if (c < args.head_dim) x = LoadAny(args, sequence.q.data, sequence.q.dtype, offset + c * sequence.q.channel_stride) * inverse_norm;
+    // A piece at a time: whole vectors are loaded and converted, single floats only are scattered.
+    constexpr int64_t kPiece = 64;
+    float piece[kPiece];
+    for (int64_t begin = 0; begin < padded; begin += kPiece) {
+      const int64_t end = padded - begin < kPiece ? padded - begin : kPiece;
+      const int64_t count = args.head_dim - begin < end ? args.head_dim - begin : end;
+      LoadRow(args, sequence.q.data, sequence.q.dtype, offset + begin * sequence.q.channel_stride, sequence.q.channel_stride, count, piece);
+      for (int64_t c = 0; unit_rows && c < count; ++c) piece[c] *= inverse_norm;
+      for (int64_t c = count; c < end; ++c) piece[c] = 0;
       if constexpr (Unit::kPairs && kNativePairs) {
         auto* pairs = reinterpret_cast<uint16_t*>(state.q) + tile * kSoftmaxTileRows * padded;
-        pairs[(c / 2 * kSoftmaxTileRows + lane) * 2 + c % 2] = ScalarBf16(x);
+        for (int64_t c = 0; c < end; ++c) pairs[((begin + c) / 2 * kSoftmaxTileRows + lane) * 2 + c % 2] = ScalarBf16(piece[c]);
       } else {
-        state.q[tile * kSoftmaxTileRows * padded + c * kSoftmaxTileRows + lane] = x;
+        float* q = state.q + tile * kSoftmaxTileRows * padded + begin * kSoftmaxTileRows + lane;
+        for (int64_t c = 0; c < end; ++c) q[c * kSoftmaxTileRows] = piece[c];
       }
     }
   }
@@ -242,9 +249,14 @@ ASSAY_INLINE void MergeRow(bool normalised, float maximum, float sum, const floa
     return;
   }
   if (maximum == -kInfinity && sum == 0.0f) return;  // saw no key; a NaN sum has seen one
-  const bool first = total_maximum == -kInfinity && total_sum == 0.0f;
-  const float raised = first || maximum > total_maximum ? maximum : total_maximum;
-  const float total_factor = first ? 1.0f : ScalarPow2(total_maximum - raised);
+  if (total_maximum == -kInfinity && total_sum == 0.0f) {  // the first part is taken as it is
+    total_maximum = maximum;
+    total_sum = sum;
+    for (int64_t c = 0; c < padded_v; c += kLanes) Store(total_o + c, Load(o + c));
+    return;
+  }
+  const float raised = maximum > total_maximum ? maximum : total_maximum;
+  const float total_factor = ScalarPow2(total_maximum - raised);
   const float factor = raised == maximum ? 1.0f : ScalarPow2(maximum - raised);
   total_maximum = raised;
   total_sum = total_sum * total_factor + sum * factor;
@@ -353,13 +365,23 @@ ASSAY_INLINE void FinishRows(const SoftmaxArgs& args, const SoftmaxItem& item, c
 }
 
 template <class Unit>
-void RunItem(const SoftmaxArgs& args, const SoftmaxItem& item, const RowState& state) {
+void RunItem(const SoftmaxArgs& args, const SoftmaxItem& item, RowState state) {
   const SoftmaxSequence& sequence = args.sequences[item.sequence];
   const bool normalised = kEpilogueTraits[args.epilogue].normalised;
   PackQueries<Unit>(args, sequence, item, state);
   ResetTotals(args, item.row_count, state);
   for (int64_t segment = item.segment_begin; segment < item.segment_end; ++segment) {
     RunSegment<Unit>(args, sequence, item, segment, state);
+    if (normalised && segment == item.segment_begin) {  // what MergeRow would copy
+      float* const first = state.o;
+      state.o = state.total_o;
+      state.total_o = first;
+      for (int64_t row = 0; row < item.row_count; ++row) {
+        state.total_maximum[row] = state.maximum[row];
+        state.total_sum[row] = ReduceAdd(Load(state.sums + row * 16));
+      }
+      continue;
+    }
     for (int64_t row = 0; row < item.row_count; ++row) {
       MergeRow(normalised, state.maximum[row], ReduceAdd(Load(state.sums + row * 16)), state.o + row * args.padded_v,
                state.total_maximum[row], state.total_sum[row], state.total_o + row * args.padded_v, args.padded_v);
