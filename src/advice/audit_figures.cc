@@ -22,12 +22,12 @@ json ArtifactOf(const AuditSetting& setting, const std::vector<Measurement>& row
   return nullptr;
 }
 
-// A curve is as weak as the number that stands for it in the tables.
-Basis BasisOf(const std::vector<Measurement>& rows, std::string_view scope, std::string_view metric) {
+// The number that stands for a curve in the tables, or nullptr: a curve is as weak as that.
+const Quantity* NumberOf(const std::vector<Measurement>& rows, std::string_view scope, std::string_view metric) {
   for (const Measurement& row : rows) {
-    if (row.metric == metric && ScopeOf(row) == scope) return row.quantity.basis;
+    if (row.metric == metric && ScopeOf(row) == scope) return &row.quantity;
   }
-  return Basis::kRefused;
+  return nullptr;
 }
 
 Figure Distribution(const AuditSetting& setting, const std::vector<Measurement>& rows, const char* key, std::string title, std::string x_label) {
@@ -35,7 +35,9 @@ Figure Distribution(const AuditSetting& setting, const std::vector<Measurement>&
   for (const CandidatePlan& plan : setting.plans) {
     const json curves = ArtifactOf(setting, rows, plan.letter, "max_rate_per_second");
     if (!curves.is_object() || !curves.contains(key)) continue;
-    Curve curve{.scope = plan.letter, .label = plan.letter + " " + plan.candidate->id, .basis = BasisOf(rows, plan.letter, std::string(key) + "_p95")};
+    const Quantity* number = NumberOf(rows, plan.letter, std::string(key) + "_p95");
+    if (number == nullptr || number->refused() || (std::isinf(number->high) && number->value == number->low)) continue;  // a floor has no distribution
+    Curve curve{.scope = plan.letter, .label = plan.letter + " " + plan.candidate->id, .basis = number->basis};
     const json& quantiles = curves[key];
     for (size_t i = 0; i < quantiles.size(); ++i) {
       if (!quantiles[i].is_number()) continue;

@@ -202,6 +202,11 @@ TEST_F(AuditTest, AFloorHasNoOtherEnd) {
     EXPECT_TRUE(std::isinf(is_rate ? row.quantity.low : row.quantity.high)) << IdOf(row);
     EXPECT_TRUE(std::isfinite(is_rate ? row.quantity.high : row.quantity.low)) << IdOf(row);
   }
+  for (const Figure& figure : audit.figures) {
+    if (figure.id != "ttft_ms" && figure.id != "tpot_ms") continue;
+    EXPECT_FALSE(figure.curves.empty());
+    for (const Curve& curve : figure.curves) EXPECT_NE(curve.scope, "C") << "a floor has no distribution";
+  }
   EXPECT_TRUE(std::isinf(audit.Find("C", "cost_usd_per_month")->quantity.high));
   EXPECT_TRUE(std::isinf(audit.Find("C", "slo_headroom")->quantity.low));
   EXPECT_EQ(audit.advice.assessments[2].standing, Standing::kUndecided) << audit.advice.assessments[2].reason;

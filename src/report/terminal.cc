@@ -112,7 +112,7 @@ std::string CandidateTable(const AuditResult& audit) {
     table.Add(std::move(cells));
   }
   std::string text = table.Text("");
-  if (text.find('*') != std::string::npos) text += "   * a bound, not a time: no measured rows hold a kernel of this step; it can rule a candidate out, never in\n";
+  if (text.find('*') != std::string::npos) text += "   * a bound, open on its other side (assay explain says why): it can rule a candidate out, never in\n";
   if (text.find('^') != std::string::npos) text += "   ^ extrapolated: kernels beyond the measured rows carry more than 5 % of the time; it can rule a candidate out, never in\n";
   if (text.find('~') != std::string::npos) text += "   ~ mixed: times of another engine or version than the baseline's; they decide nothing\n";
   return text;
