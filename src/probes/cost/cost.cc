@@ -294,8 +294,7 @@ class Probe {
     const double bytes = work.bytes_read + work.bytes_written;
     machine::UsefulWork useful = {.ops = work.flops, .bytes = bytes};
     // The arithmetic that ran, not the type of the operands: a recurrence widens bf16 and multiplies in fp32.
-    const bool multiplies_bf16 = call.plan->target().find("bf16") != std::string_view::npos;
-    useful.arithmetic = multiplies_bf16 ? machine::CeilingKind::kBf16 : machine::CeilingKind::kFp32;
+    useful.arithmetic = OperandsOf(call.plan->target()) == DType::kBf16 ? machine::CeilingKind::kBf16 : machine::CeilingKind::kFp32;
     useful.bandwidth = machine::ReadLevelFor(fingerprint_, bytes, threads_);
     auto share = machine::ShareOfCeiling(result, index, useful);
     if (!share.ok() && useful.arithmetic == machine::CeilingKind::kBf16) {
@@ -372,6 +371,13 @@ class Probe {
 
 }  // namespace
 }  // namespace cost
+
+std::optional<DType> OperandsOf(std::string_view target) {
+  const size_t slash = target.find('/');
+  if (slash == std::string_view::npos) return std::nullopt;
+  const std::string_view type = target.substr(slash + 1);
+  return DTypeFromName(type.substr(0, type.find('-')));
+}
 
 std::vector<CorrectedComparison> CorrectComparisons(std::span<const stats::PairedRatio> comparisons, double family_share) {
   std::vector<double> p_values;

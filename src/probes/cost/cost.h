@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/dtype.h"
@@ -76,6 +77,9 @@ struct CostReport {
   std::vector<std::string> artifacts{};
   bool stopped = false;
 };
+
+// The element type that a plan's target names ("avx512/bf16-p16"): what its arithmetic runs in. Empty for a target that names none.
+std::optional<DType> OperandsOf(std::string_view target);
 
 Status CheckCostOptions(const CostOptions& options);
 Result<CostReport> RunCost(const CostOptions& options);

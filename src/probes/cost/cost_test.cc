@@ -59,6 +59,13 @@ TEST(Cost, EveryMechanismHasATimeAShareAndARatioAtEveryShape) {
   }
 }
 
+TEST(Cost, TheCeilingIsThatOfTheTypeThatTheTargetNames) {
+  EXPECT_EQ(OperandsOf("avx512/bf16-p16"), DType::kBf16);
+  EXPECT_EQ(OperandsOf("generic/f32-chunk"), DType::kF32);
+  EXPECT_EQ(OperandsOf("bf16_tuned/f32"), DType::kF32);
+  EXPECT_EQ(OperandsOf("bf16"), std::nullopt);
+}
+
 TEST(Cost, ComparisonsAreCorrectedForTheirNumber) {
   stats::PairedRatio one{.ratio = {}, .median_ratio = {}, .log_deviation = 0.1, .pairs = 30, .sign = {}, .wilcoxon = {}};
   one.wilcoxon.p_value = 0.02;
