@@ -84,6 +84,7 @@ struct StepDraw {
   double layer_overhead_us = 0;   // norms, RoPE, activation, cache write: launch-bound part of a layer
   double host_ms = 0;             // scheduler, sampling, detokenisation not hidden behind the GPU, a step
   double host_us_per_sequence = 0;
+  double fp8_quantise_share = 1;  // of a quantising kernel's own launch in the rows of fp8 matrix products, what a service still pays
   double window_extra_tokens = 0; // keys a window's decode touches beyond the window, where full attention's rows stand in for it
   double request_overhead_ms = 0; // tokenisation and HTTP before a request reaches the scheduler
   double outside_factor = 1;      // on kernel calls from beyond the measured region, never below their floor of bytes and FLOPs
@@ -190,6 +191,7 @@ class StepTimer {
   Gpu gpu_;
   std::vector<Mixer> mixers_;
   std::vector<const Section*> gemm_sections_;
+  std::vector<double> quantise_ms_;  // by gemm: part of its time that engines may fuse away
   std::vector<const Section*> reduce_sections_;
   Basis basis_ = Basis::kInterpolated;
   bool is_floor_ = false;

@@ -75,6 +75,26 @@ TEST(StepTimer, EveryContextFindsItsLine) {
   }
 }
 
+TEST(StepTimer, FusedQuantisingTakesItsLaunchOffFp8ProductsAlone) {
+  const Profile profile = Vllm();
+  const auto launch_ms = [&](DType compute) {
+    for (const Section& section : profile.sections) {
+      if (section.family == Family::kGemm && section.compute == compute) return section.launch_ms;
+    }
+    return 0.0;
+  };
+  StepDraw paid = LikelyDraw(), fused = LikelyDraw();
+  paid.fp8_quantise_share = 1;
+  fused.fp8_quantise_share = 0;
+  const auto saved_ms = [&](const StepModel& model) { return Timer(model, paid).Dense(8, 8).gemm_ms - Timer(model, fused).Dense(8, 8).gemm_ms; };
+  EXPECT_EQ(saved_ms(Model("gqa")), 0);
+  const StepModel fp8 = Model("gqa", {.weights = DType::kE4m3, .read = std::nullopt});
+  double products = 0;
+  for (const GemmGroup& gemm : fp8.gemms) products += BitsOf(gemm.dtype) == 8 ? gemm.count : 0;
+  EXPECT_GE(products, 4 * 32);
+  EXPECT_NEAR(saved_ms(fp8), products * (launch_ms(DType::kE4m3) - launch_ms(DType::kBf16)), 1e-9);
+}
+
 TEST(StepTimer, MoreWorkTakesLonger) {
   StepTimer timer = Timer(Model("gqa"));
   EXPECT_LT(timer.Step({}, 8, 1000).total_ms(), timer.Step({}, 8, 60000).total_ms());
