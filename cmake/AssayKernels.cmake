@@ -1,8 +1,9 @@
 # Flags of the SIMD backends: one translation unit each, so that no other code is compiled for a CPU it may not run on
 # (src/kernels/simd.h). Included from src/CMakeLists.txt, whose directory scope the properties need.
-# -O3 because the tiles rely on loops of constant trip count being unrolled into registers.
+# -O3 because the tiles rely on loops of constant trip count being unrolled into registers; instrumented, that takes compilers minutes,
+# and buys nothing.
 set(kernel_dir ${CMAKE_CURRENT_SOURCE_DIR}/kernels)
-set(kernel_flags -O3 -fno-exceptions)  # no unwinding, hence no reference to the run-time's terminate helpers
+set(kernel_flags $<IF:$<BOOL:${ASSAY_SANITIZE}>,-O1,-O3> -fno-exceptions)  # no unwinding, hence no reference to the run-time's terminate helpers
 set(avx2_flags -mavx2 -mfma -mf16c)
 set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mprefer-vector-width=512)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -20,3 +21,4 @@ else()
   # Elsewhere the generic backend is the only one: let it use the CPU's fused multiply-add.
   set_source_files_properties(${kernel_dir}/backend_generic.cc PROPERTIES COMPILE_OPTIONS "${kernel_flags};-ffp-contract=fast")
 endif()
+assay_not_precompiled(${kernel_dir}/simd_probe_avx2_test.cc ${kernel_dir}/simd_probe_avx512_test.cc ${kernel_dir}/backend_emulated_test.cc)

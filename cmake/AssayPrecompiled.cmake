@@ -1,0 +1,33 @@
+# Precompiled headers, under GCC only, where one header costs a source more than its own code does: CLI11 in the
+# program and GoogleTest in tests. Clang builds without them, so that every source still has to name what it includes.
+option(ASSAY_PRECOMPILED "Precompile the heavy headers" ${CMAKE_COMPILER_IS_GNUCXX})
+if(ASSAY_PRECOMPILED AND ASSAY_CCACHE)
+  # This, and -fpch-preprocess, is what ccache needs to cache objects that were compiled with one.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${ASSAY_CCACHE})
+endif()
+
+# assay_precompiled(TARGET KIND LIBRARIES target... HEADERS <header>...): TARGET includes the headers first. All targets of one KIND
+# share one precompiled file, so they are compiled with the same options.
+function(assay_precompiled target kind)
+  cmake_parse_arguments(ARG "" "" "LIBRARIES;HEADERS" ${ARGN})
+  if(NOT ASSAY_PRECOMPILED)
+    return()
+  endif()
+  target_compile_options(${target} PRIVATE -fpch-preprocess)
+  if(NOT TARGET assay_headers_${kind})
+    file(WRITE ${CMAKE_BINARY_DIR}/generated/headers_${kind}.cc "// An object library needs a source.\n")
+    add_library(assay_headers_${kind} OBJECT ${CMAKE_BINARY_DIR}/generated/headers_${kind}.cc)
+    get_target_property(options ${target} COMPILE_OPTIONS)
+    if(options)
+      target_compile_options(assay_headers_${kind} PRIVATE ${options})
+    endif()
+    target_link_libraries(assay_headers_${kind} PRIVATE fmt::fmt ${ARG_LIBRARIES})
+    target_precompile_headers(assay_headers_${kind} PRIVATE <string> <vector> <fmt/format.h> ${ARG_HEADERS})
+  endif()
+  target_precompile_headers(${target} REUSE_FROM assay_headers_${kind})
+endfunction()
+
+# Sources that are compiled for another instruction set cannot share one.
+function(assay_not_precompiled)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+endfunction()
