@@ -1,6 +1,6 @@
 // Mechanism: the descriptor that a mechanism's folder exports. The conformance suite, the probes, the cost and serving models, the command
-// line, the docs and the report all read it; nothing else knows a mechanism by name. Adding a folder registers it: the build writes the
-// list (cmake/AssayMechanisms.cmake), so `src/mechanisms/<id>/mechanism.cc` defines
+// line, the docs and the report all read it. Only readers of model files name mechanisms, for those files do. Adding a folder registers
+// it: the build writes the list (cmake/AssayMechanisms.cmake), so `src/mechanisms/<id>/mechanism.cc` defines
 //     namespace assay::mechanisms { extern const Mechanism k_<id>; }
 #pragma once
 
