@@ -160,6 +160,9 @@ Result<Plan> PlanFromUseCase(const Options& o, uint64_t seed) {
   if (use_case.platform.is_this_cpu || !use_case.platform.gpu) {
     return Unsupported(fmt::format("{}: serving is simulated on accelerators with measured tables, not on this CPU", o.use_case));
   }
+  if (use_case.platform.parallel.pipeline > 1 || use_case.platform.parallel.context > 1) {
+    return Unsupported("pipeline and context parallelism are not simulated yet; set them to 1");
+  }
   const formats::Candidate* candidate = o.candidate.empty() ? &use_case.baseline() : use_case.Find(o.candidate);
   if (candidate == nullptr) return BadInput(fmt::format("{}: no candidate '{}'", o.use_case, o.candidate));
   if (!o.trace.empty()) {
@@ -171,6 +174,7 @@ Result<Plan> PlanFromUseCase(const Options& o, uint64_t seed) {
   plan.spec = use_case.model;
   plan.layers = candidate->layers;
   plan.step.tensor_parallel = static_cast<int>(use_case.platform.parallel.tensor);
+  plan.step.weights = use_case.model.weight_bits <= 8 ? DType::kE4m3 : DType::kBf16;
   plan.step.cache = candidate->kv.dtype;
   plan.step.read = candidate->read;
   const formats::EnginePolicy& policy = use_case.engine.policy;
@@ -179,6 +183,11 @@ Result<Plan> PlanFromUseCase(const Options& o, uint64_t seed) {
                  .prefill = policy.chunked_prefill.value_or(true) ? PrefillMode::kChunked : PrefillMode::kWhole};
   plan.block_tokens = static_cast<int32_t>(policy.block_tokens.value_or(16));
   plan.memory_fraction = use_case.platform.memory_fraction;
+  if (use_case.platform.memory_gib) {
+    const platform::Gpu* gpu = platform::FindGpu(*use_case.platform.gpu);
+    if (gpu == nullptr) return Unsupported(fmt::format("no datasheet of '{}'; `assay platform list` names those known", *use_case.platform.gpu));
+    plan.memory_fraction *= *use_case.platform.memory_gib * 0x1p30 / gpu->memory_bytes;
+  }
   const formats::Implementation& engine = candidate->implementation;
   plan.profile = use_case.platform.profile_path.value_or(
       fmt::format("{}/{}/{}", *use_case.platform.gpu, engine.engine.empty() ? use_case.engine.name : engine.engine,
