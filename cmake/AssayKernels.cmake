@@ -3,7 +3,10 @@
 # -O3 because the tiles rely on loops of constant trip count being unrolled into registers; instrumented, that takes compilers minutes,
 # and buys nothing.
 set(kernel_dir ${CMAKE_CURRENT_SOURCE_DIR}/kernels)
-set(kernel_flags $<IF:$<BOOL:${ASSAY_SANITIZE}>,-O1,-O3> -fno-exceptions)  # no unwinding, hence no reference to the run-time's terminate helpers
+set(kernel_flags -O3 -fno-exceptions)  # no unwinding, hence no reference to the run-time's terminate helpers
+if(ASSAY_SANITIZE)
+  set(kernel_flags -O1 -fno-exceptions)
+endif()
 set(avx2_flags -mavx2 -mfma -mf16c)
 set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mprefer-vector-width=512)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
