@@ -36,7 +36,7 @@ function(assay_folder name)
                                ASSAY_SHARED_DATA_DIR="${CMAKE_SOURCE_DIR}/../shared/data")
     # One ctest entry a folder: gtest prints the single cases, and CI starts tens of processes instead of thousands.
     add_test(NAME ${name} COMMAND ${name}_test --gtest_brief=1 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 600)
+    set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 1200)
     add_dependencies(unit_tests ${name}_test)
   endif()
   foreach(source IN LISTS fuzz_sources)
