@@ -17,16 +17,6 @@ std::string ProfileNameOf(const CandidatePlan& plan, const formats::UseCase& use
 
 namespace {
 
-// The type that the matrices are timed in. Half precision is timed as bf16, which runs at the same rate; whatever else the tables do not
-// hold is refused there, and never timed as another type of as many bits.
-Result<DType> TimedWeights(const formats::ModelSpec& model) {
-  if (model.weight_bits >= 16) return model.weight_dtype == DType::kF32 && model.weight_bits == 32 ? DType::kF32 : DType::kBf16;
-  if (model.quantised_dtype) return *model.quantised_dtype;
-  return Unsupported(fmt::format("no table times weights of {:g} bits whose type the model's file does not say (fp8 is measured; integers and block formats are "
-                                 "not); say weight_dtype = \"e4m3\" in [model] if they are fp8, or fit a gemm table of theirs with `assay platform fit`",
-                                 model.weight_bits));
-}
-
 struct Known {
   std::vector<std::string_view> gpus, engines;
   std::string profiles;  // "h100_sxm/vllm/0.24.0, ..."
@@ -77,7 +67,7 @@ Result<platform::StepModel> StepModelOf(const CandidatePlan& plan, const formats
   if (usecase.platform.parallel.pipeline > 1 || usecase.platform.parallel.context > 1) {
     return Unsupported("pipeline and context parallelism are not simulated yet; set them to 1");
   }
-  ASSAY_TRY(const DType weights, TimedWeights(usecase.model));
+  ASSAY_TRY(const DType weights, platform::TimedWeights(usecase.model));
   return platform::MakeStepModel(usecase.model, plan.candidate->layers,
                                  {.tensor_parallel = static_cast<int>(usecase.platform.parallel.tensor),
                                   .weights = weights,

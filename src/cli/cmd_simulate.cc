@@ -174,7 +174,7 @@ Result<Plan> PlanFromUseCase(const Options& o, uint64_t seed) {
   plan.spec = use_case.model;
   plan.layers = candidate->layers;
   plan.step.tensor_parallel = static_cast<int>(use_case.platform.parallel.tensor);
-  plan.step.weights = use_case.model.weight_bits <= 8 ? DType::kE4m3 : DType::kBf16;
+  ASSAY_TRY(plan.step.weights, platform::TimedWeights(use_case.model));
   plan.step.cache = candidate->kv.dtype;
   plan.step.read = candidate->read;
   const formats::EnginePolicy& policy = use_case.engine.policy;

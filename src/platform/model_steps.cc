@@ -150,6 +150,14 @@ void AddGemm(std::string name, double n, double k, DType dtype, StepModel* model
 
 }  // namespace
 
+Result<DType> TimedWeights(const formats::ModelSpec& model) {
+  if (model.weight_bits >= 16) return model.weight_dtype == DType::kF32 && model.weight_bits == 32 ? DType::kF32 : DType::kBf16;
+  if (model.quantised_dtype) return *model.quantised_dtype;
+  return Unsupported(fmt::format("no table times weights of {:g} bits whose type the model's file does not say (fp8 is measured; integers and block formats are "
+                                 "not); say weight_dtype = \"e4m3\" in [model] if they are fp8, or fit a gemm table of theirs with `assay platform fit`",
+                                 model.weight_bits));
+}
+
 Result<StepModel> MakeStepModel(const formats::ModelSpec& spec, std::span<const formats::MechanismCall> layers, const StepModelOptions& options) {
   ASSAY_RETURN_IF_ERROR(formats::CheckModelSpec(spec));
   const int tp = options.tensor_parallel;

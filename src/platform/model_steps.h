@@ -22,6 +22,10 @@ struct StepModelOptions {
   std::optional<formats::MechanismCall> read;
 };
 
+// The type that the matrices are timed in. Half precision is timed as bf16, which runs at the same rate; whatever else the tables do not
+// hold is refused there, and never timed as another type of as many bits.
+Result<DType> TimedWeights(const formats::ModelSpec& model);
+
 // `layers`: one call a layer (formats::ExpandStack); empty: the model's own mechanisms. Models with experts are refused for now.
 Result<StepModel> MakeStepModel(const formats::ModelSpec& spec, std::span<const formats::MechanismCall> layers, const StepModelOptions& options);
 

@@ -195,10 +195,10 @@ Result<std::string> Store::BeginRun(const RunStart& start) {
 
 Status Store::EndRun(std::string_view run_id, RunStatus status) {
   const std::lock_guard lock(state_->mutex);
-  state_->runs.Release(run_id);
   ASSAY_TRY(auto update, state_->database->Prepare("UPDATE runs SET ended_utc = ?, status = ? WHERE id = ?"));
   ASSAY_RETURN_IF_ERROR(update.Bind(UtcNow()).Bind(NameOf(status)).Bind(run_id).Run());
   if (state_->database->changes() != 1) return BadInput(fmt::format("run {} is not in {}", run_id, path()));
+  state_->runs.Release(run_id);  // last: who can take the run over must see how it ended
   return Ok();
 }
 
