@@ -1,6 +1,7 @@
 #include "claims/evaluate.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <optional>

@@ -1,6 +1,7 @@
 // A claim's formula: an arithmetic expression over named variables, compiled once and evaluated many times. muParser stays in the .cc.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>

@@ -1,6 +1,7 @@
 // Verdicts: what a claim's check says, at the claim's own conditions and for a use case. Pure functions of the claim and the context.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>

@@ -1,5 +1,6 @@
 // assay platform list|show|fit|score: accelerator profiles.
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <ctime>
 #include <fmt/format.h>
 #include <fstream>

@@ -3,6 +3,7 @@
 // are bytes left.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <filesystem>

@@ -1,9 +1,11 @@
 // Every operation of simd.h on every backend, against the C library and core/dtype.h.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <tuple>
 #include <vector>
 
 #include "core/dtype.h"

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <tuple>
 
 #include "core/thread_pool.h"
 #include "kernels/softmax_case.h"

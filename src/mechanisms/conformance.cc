@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "formats/conformance_case.h"
 #include "mechanisms/kernel_agreement.h"

@@ -2,6 +2,7 @@
 #include "platform/measured_table.h"
 
 #include <cmath>
+#include <functional>
 #include <map>
 #include <optional>
 

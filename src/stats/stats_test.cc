@@ -1,5 +1,6 @@
 // Known values: distributions, tests and intervals against SciPy 1.17 (R's definitions) and against hand-made cases.
 // How often intervals cover and tests err is in simulation_test.cc.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>

@@ -52,6 +52,22 @@ PACKAGES = {"Threads": None, "Python3": "python3", "fmt": "libfmt-dev", "nlohman
             "rapidcheck": "librapidcheck-dev", "tomlplusplus": "libtomlplusplus-dev", "PCRE2": "libpcre2-dev", "httplib": "libcpp-httplib-dev",
             "pybind11": "pybind11-dev", "MPI": "libopenmpi-dev", "PkgConfig": "pkg-config"}
 
+# Names of the standard library and the header that declares them. A header that another drags in today is gone in the next release.
+STANDARD = {
+    "algorithm": r"(?:ranges::)?(?:copy(?:_n|_if)?|fill(?:_n)?|(?:stable_|partial_)?sort|nth_element|(?:any|all|none)_of|find_if|count(?:_if)?|transform|"
+                 r"(?:min|max|minmax)_element|(?:lower|upper)_bound|binary_search|reverse|rotate|unique|remove_if|equal|clamp|min|max|minmax|"
+                 r"for_each|adjacent_find|is_sorted|set_difference)\s*[(<{]",
+    "numeric": r"(?:accumulate|iota|reduce|inner_product|partial_sum|gcd|lcm|midpoint)\s*[(<]",
+    "cmath": r"(?:sqrt|exp2?|expm1|log(?:2|1p|10)?|pow|floor|ceil|l?l?round|isnan|isfinite|isinf|ldexp|frexp|fma|fmod|hypot|tanh|erf|lgamma|"
+             r"nextafter|signbit|trunc|nearbyint|cos|sin|copysign)\s*\(",
+    "cstring": r"(?:mem(?:cpy|set|cmp|move)|strlen|strcmp|strerror)\s*\(",
+    "charconv": r"(?:from|to)_chars\b", "sstream": r"[io]?stringstream\b", "fstream": r"[io]?fstream\b", "memory": r"(?:unique|shared)_ptr\b|make_(?:unique|shared)\b",
+    "functional": r"(?:function|less|greater|hash)\b", "utility": r"(?:exchange|pair|swap)\b", "bit": r"(?:bit_cast|popcount|count[lr]_zero|bit_ceil)\b",
+    "mutex": r"(?:mutex|lock_guard|unique_lock)\b", "tuple": r"(?:tuple|tie)\b", "limits": r"numeric_limits\b", "variant": r"(?:variant|visit|holds_alternative)\b",
+    "map": r"(?:multi)?map\b", "set": r"(?:multi)?set\b", "optional": r"(?:optional|nullopt)\b", "unordered_map": r"unordered_map\b", "thread": r"(?:thread|this_thread)\b",
+    **{name: rf"{name}\b" for name in ("array", "span", "string", "string_view", "vector", "filesystem", "chrono", "atomic", "condition_variable")},
+}
+
 BACKENDS = ("generic", "avx2", "avx512")
 
 
@@ -130,6 +146,28 @@ def include_order(tree):
                 yield f"{name}:{line}: mechanism {parts[2]} includes mechanism {to[1]}"
             elif to[0] not in rank and ((tree.root / name).parent / target[1:-1]).exists():
                 yield f"{name}:{line}: {target}: includes are written from src/ or include/"
+
+
+def standard_headers(tree):
+    """A file includes, itself or through the project's own headers, the standard header of each name it uses."""
+    def standard_of(name, seen):
+        for _, match in lines_matching(tree.text(name), r'(?m)^\s*#\s*include\s*([<"])([^>"\n]+)[>"]'):
+            if match[1] == "<":
+                yield match[2]
+            else:
+                inner = next((folder + match[2] for folder in ("src/", "include/") if folder + match[2] in tree.files), None)
+                if inner and inner not in seen:
+                    seen.add(inner)
+                    yield from standard_of(inner, seen)
+
+    for name in tree.cpp():
+        included = set(standard_of(name, {name}))
+        code = code_of(tree.text(name))
+        for header, names in STANDARD.items():
+            if header not in included:
+                for line, match in lines_matching(code, rf"\bstd::(?:{names})"):
+                    yield f"{name}:{line}: {match[0].rstrip(' (<{')} needs #include <{header}>"
+                    break
 
 
 def folder_list(tree):
@@ -318,7 +356,8 @@ def generated_drift(tree):
         yield from generated.drift(tree.root, tree.build)
 
 
-RULES = [include_order, folder_list, weak_symbols, dead_files, banned_words, banned_calls, packages, dangling_mentions, schemas_in_use, fuzz_corpora, generated_drift]
+RULES = [include_order, standard_headers, folder_list, weak_symbols, dead_files, banned_words, banned_calls, packages, dangling_mentions,
+         schemas_in_use, fuzz_corpora, generated_drift]
 
 
 def main(argv):

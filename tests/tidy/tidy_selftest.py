@@ -65,6 +65,16 @@ class Planted(unittest.TestCase):
     def test_an_include_relative_to_its_own_folder(self):
         self.assert_caught(tidy.include_order, {"src/core/a.cc": '#include "b.h"\n', "src/core/b.h": ""}, "written from src/")
 
+    def test_a_standard_name_without_its_header(self):
+        self.assert_caught(tidy.standard_headers, {"src/core/a.cc": "#include <vector>\nvoid F() { std::copy_n(a, 1, b); }\n"},
+                           "src/core/a.cc:2: std::copy_n needs #include <algorithm>")
+
+    def test_a_standard_header_that_only_a_library_header_drags_in(self):
+        self.assert_caught(tidy.standard_headers, {"src/core/a.cc": "#include <nlohmann/json.hpp>\nstd::optional<int> x;\n"}, "<optional>")
+
+    def test_a_standard_header_through_the_projects_own_header_is_fine(self):
+        self.assert_clean(tidy.standard_headers, {"src/core/a.h": "#include <vector>\n", "src/core/a.cc": '#include "core/a.h"\nstd::vector<int> x;  // std::map\n'})
+
     def test_a_folder_the_house_does_not_know(self):
         self.assert_caught(tidy.include_order, {"src/misc/a.cc": '#include "core/b.h"\n'}, "not in the order")
 

@@ -3,6 +3,7 @@
 // which is past + i, or length - T + i with nonpad_kv_seqlen, or i; masks shorter than the keys end in "not visible"; softcap before masks.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 

@@ -1,6 +1,7 @@
 // What outside vectors cannot know about latent attention: the two forms agree from weights on, costs are what is counted, published sizes.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
