@@ -1,11 +1,12 @@
 add_custom_target(unit_tests)   # every folder's test binary: what the clang and sanitizer builds make
 add_custom_target(fuzz_targets) # every *_fuzz.cc
 
-# assay_folder(NAME [DEPENDS folder...] [LIBRARIES target...])
+# assay_folder(NAME [COLD] [DEPENDS folder...] [LIBRARIES target...])
 # Makes library assay_NAME from NAME/**.cc (tests, benchmarks and fuzz targets aside), and the test binary NAME_test from
 # NAME/**_test.cc. DEPENDS names folders above this one in the order of the house; the tidy test checks the includes themselves.
+# COLD: no time is spent in its code at run, so it is compiled to be compiled fast.
 function(assay_folder name)
-  cmake_parse_arguments(ARG "" "" "DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "COLD" "" "DEPENDS;LIBRARIES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cc)
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "(_test|/test)\\.cc$")
@@ -21,6 +22,9 @@ function(assay_folder name)
   else()
     add_library(assay_${name} STATIC ${sources})
     set(scope PUBLIC)
+    if(ARG_COLD)
+      target_compile_options(assay_${name} PRIVATE ${ASSAY_COLD_OPTIMISATION})
+    endif()
   endif()
   target_include_directories(assay_${name} ${scope} ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
   foreach(folder IN LISTS ARG_DEPENDS)
@@ -29,7 +33,7 @@ function(assay_folder name)
   target_link_libraries(assay_${name} ${scope} fmt::fmt Threads::Threads ${ARG_LIBRARIES})
   if(tests)
     add_executable(${name}_test ${tests})
-    target_compile_options(${name}_test PRIVATE ${ASSAY_TEST_OPTIMISATION})
+    target_compile_options(${name}_test PRIVATE ${ASSAY_COLD_OPTIMISATION})
     assay_precompiled(${name}_test test LIBRARIES GTest::gtest HEADERS <gtest/gtest.h>)
     target_link_libraries(${name}_test PRIVATE assay_${name} GTest::gtest GTest::gtest_main ${ASSAY_RAPIDCHECK})
     target_compile_definitions(${name}_test PRIVATE ASSAY_SOURCE_DIR="${CMAKE_SOURCE_DIR}"

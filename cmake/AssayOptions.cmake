@@ -22,8 +22,8 @@ if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-deprecated-declarations>)
 endif()
 
-# Tests and the command line are compiled to be compiled fast: their own code is not what takes time at run.
-set(ASSAY_TEST_OPTIMISATION -O1)
+# Tests, the command line and the folders that only read, judge and print are compiled to be compiled fast.
+set(ASSAY_COLD_OPTIMISATION -O1)
 set(ASSAY_SANITIZE "" CACHE STRING "Sanitizers, comma separated: address,undefined or thread; empty for none")
 if(ASSAY_SANITIZE)
   # -O1 keeps the build inside CI's budget; no NDEBUG, so that ASSAY_DCHECK and the library's own assertions watch too.
@@ -34,7 +34,7 @@ if(ASSAY_SANITIZE)
   if(ASSAY_SANITIZE MATCHES undefined)
     add_compile_options(-fno-sanitize-recover=undefined)
   endif()
-  set(ASSAY_TEST_OPTIMISATION -O0)
+  set(ASSAY_COLD_OPTIMISATION -O0)
 endif()
 
 # Fuzzing: every object is instrumented, and only the fuzz targets link libFuzzer's main (clang only).
