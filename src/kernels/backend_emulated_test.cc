@@ -39,58 +39,84 @@ To Map(const From& from, const Function& function) {
   return Bits<To>(out);
 }
 
-__m512i _mm512_cvtps_epi32(__m512 v) {
+// Named apart from SIMDe's own: which of these it has depends on its version.
+namespace lanes {
+__m512i cvtps_epi32(__m512 v) {
   return Map<int32_t, float, 16, __m512i>(v, [](float x) {
     return std::isfinite(x) && std::fabs(x) < 2e9f ? static_cast<int32_t>(std::nearbyint(x)) : INT32_MIN;
   });
 }
-__m512 _mm512_cvtepi32_ps(__m512i v) {
+__m512 cvtepi32_ps(__m512i v) {
   return Map<float, int32_t, 16, __m512>(v, [](int32_t x) { return static_cast<float>(x); });
 }
-__m512i _mm512_srai_epi32(__m512i v, int bits) {
+__m512i srai_epi32(__m512i v, int bits) {
   return Map<int32_t, int32_t, 16, __m512i>(v, [bits](int32_t x) { return x >> bits; });
 }
-__m512i _mm512_cvtepi8_epi32(__m128i v) {
+__m512i cvtepi8_epi32(__m128i v) {
   return Map<int32_t, int8_t, 16, __m512i>(v, [](int8_t x) { return static_cast<int32_t>(x); });
 }
-__m512i _mm512_cvtepu16_epi32(__m256i v) {
+__m512i cvtepu16_epi32(__m256i v) {
   return Map<uint32_t, uint16_t, 16, __m512i>(v, [](uint16_t x) { return static_cast<uint32_t>(x); });
 }
-__m256i _mm512_cvtepi32_epi16(__m512i v) {
+__m256i cvtepi32_epi16(__m512i v) {
   return Map<uint16_t, uint32_t, 16, __m256i>(v, [](uint32_t x) { return static_cast<uint16_t>(x); });
 }
-__m512 _mm512_cvtph_ps(__m256i v) {
+__m512 cvtph_ps(__m256i v) {
   return Map<float, uint16_t, 16, __m512>(v, [](uint16_t x) { return assay::F32FromF16(x); });
 }
-float _mm512_reduce_add_ps(__m512 v) {
+float reduce_add_ps(__m512 v) {
   auto lanes = Bits<Lanes<float, 16>>(v);
   for (int half = 8; half > 0; half /= 2) {
     for (int i = 0; i < half; ++i) lanes.at[i] += lanes.at[i + half];
   }
   return lanes.at[0];
 }
-float _mm512_reduce_max_ps(__m512 v) {
+float reduce_max_ps(__m512 v) {
   const auto lanes = Bits<Lanes<float, 16>>(v);
   float most = lanes.at[0];
   for (const float lane : lanes.at) most = most > lane ? most : lane;
   return most;
 }
 
-__m512 _mm512_maskz_loadu_ps(__mmask16 mask, const float* p) {
+__m512 maskz_loadu_ps(__mmask16 mask, const float* p) {
   Lanes<float, 16> lanes{};
   for (int i = 0; i < 16; ++i) {
     if ((mask >> i & 1) != 0) lanes.at[i] = p[i];
   }
   return Bits<__m512>(lanes);
 }
-void _mm512_mask_storeu_ps(float* p, __mmask16 mask, __m512 v) {
+void mask_storeu_ps(float* p, __mmask16 mask, __m512 v) {
   const auto lanes = Bits<Lanes<float, 16>>(v);
   for (int i = 0; i < 16; ++i) {
     if ((mask >> i & 1) != 0) p[i] = lanes.at[i];
   }
 }
+}  // namespace lanes
 
 }  // namespace
+
+#undef _mm512_cvtps_epi32
+#define _mm512_cvtps_epi32 lanes::cvtps_epi32
+#undef _mm512_cvtepi32_ps
+#define _mm512_cvtepi32_ps lanes::cvtepi32_ps
+#undef _mm512_srai_epi32
+#define _mm512_srai_epi32 lanes::srai_epi32
+#undef _mm512_cvtepi8_epi32
+#define _mm512_cvtepi8_epi32 lanes::cvtepi8_epi32
+#undef _mm512_cvtepu16_epi32
+#define _mm512_cvtepu16_epi32 lanes::cvtepu16_epi32
+#undef _mm512_cvtepi32_epi16
+#define _mm512_cvtepi32_epi16 lanes::cvtepi32_epi16
+#undef _mm512_cvtph_ps
+#define _mm512_cvtph_ps lanes::cvtph_ps
+#undef _mm512_reduce_add_ps
+#define _mm512_reduce_add_ps lanes::reduce_add_ps
+#undef _mm512_reduce_max_ps
+#define _mm512_reduce_max_ps lanes::reduce_max_ps
+#undef _mm512_maskz_loadu_ps
+#define _mm512_maskz_loadu_ps lanes::maskz_loadu_ps
+#undef _mm512_mask_storeu_ps
+#define _mm512_mask_storeu_ps lanes::mask_storeu_ps
 
 #define ASSAY_AS_BF16(v) Bits<simde__m512bh>(v)
 #define ASSAY_SIMD_NAMESPACE avx512_emulated
