@@ -1,8 +1,11 @@
-# Flags of the SIMD backends: one translation unit each, so that no other code is compiled for a CPU it may not run on
-# (src/kernels/simd.h). Included from src/CMakeLists.txt, whose directory scope the properties need.
+# The kernels of every instruction set: one translation unit for each family of kernels and each SIMD backend, with that backend's flags, so
+# that no other code is compiled for a CPU it may not run on (src/kernels/simd.h). A unit is three generated lines that choose the backend and
+# include the family's X-inl.h; families are as small as a change to one should take seconds to compile. Included from
+# src/CMakeLists.txt, whose directory scope the properties need.
+set(kernel_families backend-inl.h softmax_floats-inl.h softmax_halves-inl.h softmax_int8-inl.h softmax_int4-inl.h recurrence-inl.h matmul-inl.h)
+list(TRANSFORM kernel_families REPLACE "-inl.h" "")
 # -O3 because the tiles rely on loops of constant trip count being unrolled into registers; instrumented, that takes compilers minutes,
 # and buys nothing.
-set(kernel_dir ${CMAKE_CURRENT_SOURCE_DIR}/kernels)
 set(kernel_flags -O3 -fno-exceptions)  # no unwinding, hence no reference to the run-time's terminate helpers
 if(ASSAY_SANITIZE)
   set(kernel_flags -O1 -fno-exceptions)
@@ -12,16 +15,34 @@ set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx5
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND avx512_flags -Wno-uninitialized -Wno-maybe-uninitialized)  # GCC 12's own intrinsics (bug 105593)
 endif()
+set(kernel_backends generic)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
-  set_source_files_properties(${kernel_dir}/backend_avx2.cc PROPERTIES COMPILE_OPTIONS "${kernel_flags};${avx2_flags}")
-  set_source_files_properties(${kernel_dir}/backend_avx512.cc PROPERTIES COMPILE_OPTIONS "${kernel_flags};${avx512_flags}")
-  set_source_files_properties(${kernel_dir}/backend_generic.cc PROPERTIES COMPILE_OPTIONS "${kernel_flags}")
+  list(APPEND kernel_backends avx2 avx512)
+else()
+  set(generic_flags -ffp-contract=fast)  # the only backend there is: let it use the CPU's fused multiply-add
+endif()
+foreach(backend IN LISTS kernel_backends)
+  string(TOUPPER ${backend} upper)
+  foreach(family IN LISTS kernel_families)
+    set(unit ${CMAKE_BINARY_DIR}/generated/kernels/${family}_${backend}.cc)
+    file(CONFIGURE OUTPUT ${unit} CONTENT
+      "#define ASSAY_SIMD_NAMESPACE ${backend}\n#define ASSAY_SIMD_${upper}\n#include \"kernels/${family}-inl.h\"\n")
+    set_source_files_properties(${unit} PROPERTIES COMPILE_OPTIONS "${kernel_flags};${${backend}_flags}")
+    list(APPEND ASSAY_EXTRA_SOURCES_kernels ${unit})
+  endforeach()
+endforeach()
+set(kernel_dir ${CMAKE_CURRENT_SOURCE_DIR}/kernels)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   set_source_files_properties(${kernel_dir}/simd_probe_avx2_test.cc PROPERTIES COMPILE_OPTIONS "-fno-exceptions;${avx2_flags}")
   set_source_files_properties(${kernel_dir}/simd_probe_avx512_test.cc PROPERTIES COMPILE_OPTIONS "-fno-exceptions;${avx512_flags}")
   # AVX-512 emulated lane by lane for tests; optimised, or the tests would take minutes.
-  set_source_files_properties(${kernel_dir}/backend_emulated_test.cc PROPERTIES COMPILE_OPTIONS "-O2;-Wno-psabi")
-else()
-  # Elsewhere the generic backend is the only one: let it use the CPU's fused multiply-add.
-  set_source_files_properties(${kernel_dir}/backend_generic.cc PROPERTIES COMPILE_OPTIONS "${kernel_flags};-ffp-contract=fast")
+  foreach(family IN LISTS kernel_families ITEMS simd_probe)
+    set(unit ${CMAKE_BINARY_DIR}/generated/kernels/${family}_emulated_test.cc)
+    file(CONFIGURE OUTPUT ${unit} CONTENT
+      "#include \"kernels/simd_emulation.h\"\n#ifdef ASSAY_HAS_EMULATION\n#include \"kernels/${family}-inl.h\"\n#endif\n")
+    set_source_files_properties(${unit} PROPERTIES COMPILE_OPTIONS "-O2;-Wno-psabi")
+    assay_not_precompiled(${unit})
+    list(APPEND ASSAY_EXTRA_TESTS_kernels ${unit})
+  endforeach()
 endif()
-assay_not_precompiled(${kernel_dir}/simd_probe_avx2_test.cc ${kernel_dir}/simd_probe_avx512_test.cc ${kernel_dir}/backend_emulated_test.cc)
+assay_not_precompiled(${kernel_dir}/simd_probe_avx2_test.cc ${kernel_dir}/simd_probe_avx512_test.cc)

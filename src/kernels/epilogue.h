@@ -31,6 +31,7 @@ inline constexpr int kMaxParameters = 4;
 // The structs exist only inside a backend's translation unit (simd.h).
 #ifdef ASSAY_SIMD_NAMESPACE
 #include "kernels/simd.h"
+#include "kernels/softmax_args.h"
 
 namespace assay::ASSAY_SIMD_NAMESPACE {
 
@@ -73,6 +74,12 @@ struct Sigmoid : Unnormalised {
   static ASSAY_INLINE V Weight(V z, const ScoreContext& at) {
     return Div(Set(1.0f), Fma(Set(at.parameter[0]), Exp(Sub(Zero(), z)), Set(1.0f)));
   }
+};
+
+inline constexpr EpilogueTraits kEpilogueTraits[] = {
+#define ASSAY_TRAITS(name, ...) {name::kNormalised, name::kUnitRows, name::kExtraLogit},
+    ASSAY_EPILOGUES(ASSAY_TRAITS)
+#undef ASSAY_TRAITS
 };
 
 }  // namespace assay::ASSAY_SIMD_NAMESPACE

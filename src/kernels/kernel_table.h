@@ -1,4 +1,4 @@
-// KernelTable: the entry points of one backend. Each backend_*.cc exports one constant table; dispatch.cc chooses among them by CPUID.
+// KernelTable: the entry points of one backend (backend-inl.h); dispatch.cc chooses among the tables by CPUID.
 #pragma once
 
 #include "kernels/matmul_args.h"
@@ -7,19 +7,12 @@
 
 namespace assay {
 
-// What the driver must know of an epilogue (epilogue.h).
-struct EpilogueTraits {
-  bool normalised;
-  bool unit_rows;
-  float extra_logit;
-};
-
 struct KernelTable {
   const char* name;
   int lanes;
   bool native_pairs;  // bf16 products by the CPU's own instruction, with the weights rounded to bf16
   const EpilogueTraits* epilogue_traits;
-  SoftmaxRun softmax_run;
+  SoftmaxRun softmax_run[kPageElements];
   SoftmaxMerge softmax_merge;
   RecurrenceRun recurrence_steps;
   RecurrenceRun recurrence_chunks;

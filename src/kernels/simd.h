@@ -1,6 +1,6 @@
 // simd.h: about thirty vector operations that every kernel here is written in, with one backend per instruction set. A translation unit
-// (backend_*.cc) names its namespace in ASSAY_SIMD_NAMESPACE, picks one backend, and then includes the same *-inl.h kernels as the
-// others; dispatch.cc chooses among them by CPUID. No standard header with inline functions may be included from here on: the linker
+// (generated: cmake/AssayKernels.cmake) names its namespace in ASSAY_SIMD_NAMESPACE, picks one backend, and then includes the same *-inl.h
+// kernels as the others; dispatch.cc chooses among them by CPUID. No standard header with inline functions may be included from here on: the linker
 // would keep one copy of such a function, perhaps the one compiled for AVX-512, for the whole program.
 //
 // A backend provides, for V (kLanes floats), M (a lane mask) and VP (kLanes pairs of bf16 in 32 bits each, low half first):

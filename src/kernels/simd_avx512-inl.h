@@ -2,7 +2,7 @@
 // one more variant would help machines of 2017 to 2019 only.
 #pragma once
 
-#ifndef ASSAY_SIMD_EMULATED  // tests run this file on any x86 CPU through SIMDe (backend_emulated_test.cc)
+#ifndef ASSAY_SIMD_EMULATED  // tests run this file on any x86 CPU through SIMDe (simd_emulation.h)
 #include <immintrin.h>
 #define ASSAY_AS_BF16(v) reinterpret_cast<__m512bh>(v)
 #endif

@@ -163,12 +163,6 @@ void Weigh(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const Softm
   }
 }
 
-inline constexpr EpilogueTraits kEpilogueTraits[] = {
-#define ASSAY_TRAITS(name, ...) {name::kNormalised, name::kUnitRows, name::kExtraLogit},
-    ASSAY_EPILOGUES(ASSAY_TRAITS)
-#undef ASSAY_TRAITS
-};
-
 // One tile of rows against one block of pages.
 template <class Unit>
 void RunTile(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const SoftmaxItem& item, const Block& block, int64_t first_row,
@@ -394,33 +388,6 @@ void RunItem(const SoftmaxArgs& args, const SoftmaxItem& item, RowState state) {
     partial[1] = state.total_sum[row];
     __builtin_memcpy(partial + kPartialHeader, state.total_o + row * args.padded_v, static_cast<size_t>(args.padded_v) * sizeof(float));
   }
-}
-
-void RunSoftmaxItem(const SoftmaxArgs& args, const SoftmaxItem& item, SoftmaxScratch scratch) noexcept {
-  const RowState state = LayOut(scratch, args.head_dim, args.padded_v);
-  switch (args.element) {
-    case PageElement::kF32: return RunItem<F32Unit>(args, item, state);
-    case PageElement::kBf16: return RunItem<Bf16Unit>(args, item, state);
-    case PageElement::kF16: return RunItem<F16Unit>(args, item, state);
-    case PageElement::kE4m3: return RunItem<E4m3Unit>(args, item, state);
-    case PageElement::kI8: return RunItem<IntegerUnit<8>>(args, item, state);
-    case PageElement::kI4: return RunItem<IntegerUnit<4>>(args, item, state);
-  }
-}
-
-void MergeSoftmaxPartials(const SoftmaxArgs& args, const SoftmaxItem& item, const float* const* partials, int64_t partial_count,
-                          SoftmaxScratch scratch) noexcept {
-  const RowState state = LayOut(scratch, args.head_dim, args.padded_v);
-  const bool normalised = kEpilogueTraits[args.epilogue].normalised;
-  ResetTotals(args, item.row_count, state);
-  for (int64_t part = 0; part < partial_count; ++part) {
-    for (int64_t row = 0; row < item.row_count; ++row) {
-      const float* partial = partials[part] + row * (kPartialHeader + args.padded_v);
-      MergeRow(normalised, partial[0], partial[1], partial + kPartialHeader, state.total_maximum[row], state.total_sum[row],
-               state.total_o + row * args.padded_v, args.padded_v);
-    }
-  }
-  FinishRows(args, item, state);
 }
 
 }  // namespace assay::ASSAY_SIMD_NAMESPACE

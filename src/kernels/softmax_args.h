@@ -15,6 +15,7 @@ inline constexpr int kSoftmaxTileRows = 6;
 inline constexpr int kSoftmaxBlockRows = 96;  // rows of a work item: a query token and head each, heads of a group adjacent
 
 enum class PageElement : int { kF32, kBf16, kF16, kE4m3, kI8, kI4 };
+inline constexpr int kPageElements = 6;
 enum class PageScale : int { kNone, kPerToken, kPerPageChannel, kPerGroup32 };  // ScaleGranularity's numbers (problem.h)
 inline constexpr int kSoftmaxScaleGroup = 32;  // channels
 
@@ -90,6 +91,13 @@ struct SoftmaxArgs {
   RowAccess alibi;
   double (*load)(const void* data, int dtype, int64_t index) = nullptr;  // any dtype, any sign of index: for the rare ones
   void (*store)(void* data, int dtype, int64_t index, double value) = nullptr;
+};
+
+// What the driver must know of an epilogue (epilogue.h).
+struct EpilogueTraits {
+  bool normalised;
+  bool unit_rows;
+  float extra_logit;
 };
 
 struct SoftmaxItem {

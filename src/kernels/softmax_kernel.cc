@@ -690,9 +690,10 @@ void SoftmaxPlan::Run() noexcept {
   if (selection_) SelectAllPages();
   if (!query_positions_.empty() || !key_positions_.empty()) ReadPositions();
   const auto scratch = [&](int worker) { return SoftmaxScratch{scratch_.data<float>() + worker * scratch_.view().shape[1]}; };
+  const SoftmaxRun run = table_.softmax_run[static_cast<int>(args_.element)];
   ForEachWorker([&](int worker) {
     for (size_t i = item_bounds_[static_cast<size_t>(worker)]; i < item_bounds_[static_cast<size_t>(worker) + 1]; ++i) {
-      table_.softmax_run(args_, items_[i], scratch(worker));
+      run(args_, items_[i], scratch(worker));
     }
   });
   if (merges_.empty()) return;

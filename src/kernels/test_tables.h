@@ -1,4 +1,4 @@
-// The backends that tests of this folder run: those of this CPU, and AVX-512 emulated where the CPU lacks it (backend_emulated_test.cc).
+// The backends that tests of this folder run: those of this CPU, and AVX-512 emulated where the CPU lacks it (simd_emulation.h).
 #pragma once
 
 #include <fmt/format.h>

@@ -14,6 +14,7 @@ import fnmatch
 import json
 import os
 import pathlib
+import platform
 import random
 import re
 import resource
@@ -31,6 +32,7 @@ BACKEND_FLAGS = {
     "avx2": ["-mavx2", "-mfma", "-mf16c"],
     "avx512": ["-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mavx512bf16"],
 }
+BACKENDS = ["generic", *(BACKEND_FLAGS if platform.machine() in ("x86_64", "AMD64") else [])]
 # Where a fault cannot show in an answer: what is only faster or slower, text for people, and what other tests hold.
 NEVER = re.compile(r"[Pp]refetch|ASSAY_(UNROLL|INLINE|CHECK|DCHECK)|static_assert|fmt::format|Unsupported\(|BadInput\(|reserve\(|#|^\s*(//|\*)")
 
@@ -82,7 +84,7 @@ def cpu_has_avx512():
 def mutable_files(pattern):
     for path in sorted((ROOT / FOLDER).iterdir()):
         name = path.name
-        if path.suffix not in (".cc", ".h") or "test" in name or name in ("softmax_case.h", "simd_probe.h", "simd_probe-inl.h"):
+        if path.suffix not in (".cc", ".h") or "test" in name or name in ("softmax_case.h", "simd_probe.h", "simd_probe-inl.h", "simd_emulation.h"):
             continue
         if "avx512" in name and not cpu_has_avx512():
             continue
@@ -100,6 +102,7 @@ class Tree:
             target = self.root / folder
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(ROOT / folder, target)
+        self.generate_units()
         self.includes = {}
         self.units = self.find_units()
         self.objects = WORK / "objects"
@@ -121,6 +124,14 @@ class Tree:
                 if found:
                     self.includes[name] |= self.included_by(found)
         return self.includes[name]
+
+    def generate_units(self):
+        """A unit for each backend and family of kernels, as cmake/AssayKernels.cmake has it."""
+        families = re.search(r"set\(kernel_families ([^)]*)\)", (ROOT / "cmake/AssayKernels.cmake").read_text()).group(1).replace("-inl.h", "").split()
+        for backend in BACKENDS:
+            for family in families:
+                (self.root / FOLDER / f"{family}_{backend}.cc").write_text(
+                    f"#define ASSAY_SIMD_NAMESPACE {backend}\n#define ASSAY_SIMD_{backend.upper()}\n#include \"kernels/{family}-inl.h\"\n")
 
     def find_units(self):
         pending = [f"{FOLDER}/{path.name}" for path in sorted((self.root / FOLDER).glob("*.cc"))]
