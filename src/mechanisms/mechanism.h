@@ -159,6 +159,14 @@ struct CaseAdapter {
   Result<CaseOutputs> (*run)(const ConformanceCase& conformance_case, const Attend& attend);
 };
 
+// The useful work of a reference, run with the counting number type: `.count = CountWork<Reference<Counted>>`.
+template <auto Reference>
+WorkCount CountWork(const Problem& problem) {
+  Counted::Work() = {};
+  Reference(problem);
+  return Counted::Work();
+}
+
 struct Mechanism {
   std::string_view id;
   int revision = 1;  // raised when results may change; part of every cell key

@@ -268,7 +268,30 @@ double VisiblePairs(int64_t new_tokens, int64_t context_tokens, int64_t window_t
   return growing * n + growing * (growing + 1) / 2 + (t - growing) * w;
 }
 
-std::vector<Projection> SoftmaxProjections(const LayerShape& shape) {
+CallSizes SizesOf(const CostQuery& query) {
+  return {.heads = static_cast<double>(query.shape.query_heads),
+          .d = static_cast<double>(query.shape.head_dim),
+          .dv = static_cast<double>(ValueWidth(query.shape)),
+          .tokens = static_cast<double>(query.new_tokens),
+          .sequences = static_cast<double>(query.sequences)};
+}
+
+double KvBytesPerToken(const LayerShape& shape, const CostQuery& bytes) {
+  const auto widths = static_cast<double>(shape.head_dim + ValueWidth(shape));
+  return static_cast<double>(shape.kv_heads) * (widths * bytes.cache_bytes_per_element + bytes.scale_bytes_per_token_head);
+}
+
+LayerCost SoftmaxTraffic(const LayerShape& shape, const CostQuery& query, double cached_keys) {
+  const auto [heads, d, dv, tokens, sequences] = SizesOf(query);
+  const double per_token = KvBytesPerToken(shape, query);
+  const double new_rows = static_cast<double>(shape.kv_heads) * (d + dv) * kActivationBytes;
+  LayerCost cost;
+  cost.bytes_read = sequences * (cached_keys * per_token + tokens * (heads * d * kActivationBytes + new_rows));
+  cost.bytes_written = sequences * tokens * (heads * dv * kActivationBytes + per_token);
+  return cost;
+}
+
+std::vector<Projection> SoftmaxProjections(const LayerShape& shape, const ParameterSet& /*parameters*/) {
   const int64_t v_width = ValueWidth(shape);
   return {{"q", shape.query_heads * shape.head_dim, shape.model_dim},
           {"k", shape.kv_heads * shape.head_dim, shape.model_dim},

@@ -32,12 +32,25 @@ Result<OwnedProblem> MakeSoftmaxExample(std::string_view mechanism, const Exampl
 // `window_tokens` keys (0: all).
 double VisiblePairs(int64_t new_tokens, int64_t context_tokens, int64_t window_tokens);
 
-// The dense projections of plain attention: q, k, v and o.
-std::vector<Projection> SoftmaxProjections(const LayerShape& shape);
+// The dense projections of plain attention: q, k, v and o. No parameter changes them; a descriptor names this function as it is.
+std::vector<Projection> SoftmaxProjections(const LayerShape& shape, const ParameterSet& parameters);
 
 inline int64_t ValueWidth(const LayerShape& shape) { return shape.v_head_dim > 0 ? shape.v_head_dim : shape.head_dim; }
 
 // Bytes of an activation element: queries, outputs and new rows travel as bf16 or fp16, whatever the cache holds.
 inline constexpr double kActivationBytes = 2;
+
+// The sizes of a call, as formulas multiply them.
+struct CallSizes {
+  double heads, d, dv, tokens, sequences;
+};
+CallSizes SizesOf(const CostQuery& query);
+
+// What a token's keys and values take in the cache, scales included; `bytes` says how wide the cache is.
+double KvBytesPerToken(const LayerShape& shape, const CostQuery& bytes);
+
+// The traffic of a call that reads `cached_keys` keys and values of each sequence from the cache: those, the queries and the new rows in;
+// the outputs and the new rows out. No work yet. `shape` is the query's, or the layer's own where it keeps other heads.
+LayerCost SoftmaxTraffic(const LayerShape& shape, const CostQuery& query, double cached_keys);
 
 }  // namespace assay

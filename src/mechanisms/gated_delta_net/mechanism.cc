@@ -103,12 +103,6 @@ void Run(const Problem& problem) {
   Reference<T>(problem, ResolveShape(problem).value());
 }
 
-WorkCount Count(const Problem& problem) {
-  Counted::Work() = {};
-  Run<Counted>(problem);
-  return Counted::Work();
-}
-
 }  // namespace
 }  // namespace gated_delta_net
 
@@ -133,7 +127,7 @@ constinit const Mechanism k_gated_delta_net = {
     .check = gated_delta_net::Check,
     .reference = gated_delta_net::Run<double>,
     .twin = gated_delta_net::Run<float>,
-    .count = gated_delta_net::Count,
+    .count = CountWork<gated_delta_net::Run<Counted>>,
     .kernels = gated_delta_net::kKernels,
     .example = gated_delta_net::Example,
     .cost = gated_delta_net::Cost,

@@ -6,6 +6,10 @@
 #include "mechanisms/softmax_problem.h"
 
 namespace assay {
+namespace mechanisms {
+extern const Mechanism k_gqa;
+}
+
 namespace gqa {
 namespace {
 
@@ -26,7 +30,10 @@ constexpr FeatureRisk kRisks[] = {
      .url = "https://thinkingmachines.ai/blog/defeating-nondeterminism-in-llm-inference/"},
 };
 
-Status Check(const Problem& problem);
+Status Check(const Problem& problem) {
+  ASSAY_RETURN_IF_ERROR(CheckParameters(problem, mechanisms::k_gqa));
+  return CheckSoftmaxProblem(problem, kSoftmaxRoles);
+}
 
 Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parameters, Rng& rng) {
   ExampleSpec own = spec;
@@ -63,17 +70,10 @@ constexpr CaseAdapter kCases[] = {
 
 constexpr Kernel kKernels[] = {{.id = "tile", .check = CheckSoftmaxTile, .prepare = PrepareSoftmaxTile, .epilogue = epilogue::kIdentity}};
 
-WorkCount Count(const Problem& problem) {
-  Counted::Work() = {};
-  Reference<Counted>(problem);
-  return Counted::Work();
-}
-
 }  // namespace
 }  // namespace gqa
 
 namespace mechanisms {
-extern const Mechanism k_gqa;
 constinit const Mechanism k_gqa = {
     .id = "gqa",
     .revision = 1,
@@ -88,7 +88,7 @@ constinit const Mechanism k_gqa = {
     .check = gqa::Check,
     .reference = gqa::Reference<double>,
     .twin = gqa::Reference<float>,
-    .count = gqa::Count,
+    .count = CountWork<gqa::Reference<Counted>>,
     .kernels = gqa::kKernels,
     .example = gqa::Example,
     .cost = gqa::Cost,
@@ -98,13 +98,4 @@ constinit const Mechanism k_gqa = {
     .cases = gqa::kCases,
 };
 }  // namespace mechanisms
-
-namespace gqa {
-namespace {
-Status Check(const Problem& problem) {
-  ASSAY_RETURN_IF_ERROR(CheckParameters(problem, mechanisms::k_gqa));
-  return CheckSoftmaxProblem(problem, kSoftmaxRoles);
-}
-}  // namespace
-}  // namespace gqa
 }  // namespace assay

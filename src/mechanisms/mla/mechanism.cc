@@ -57,12 +57,6 @@ void Reference(const Problem& problem) {
   AttendRows<T>(WithValues(problem).value());
 }
 
-WorkCount Count(const Problem& problem) {
-  Counted::Work() = {};
-  Reference<Counted>(problem);
-  return Counted::Work();
-}
-
 }  // namespace
 
 Result<Problem> WithValues(const Problem& problem) {
@@ -127,7 +121,7 @@ constinit const Mechanism k_mla = {
     .check = mla::Check,
     .reference = mla::Reference<double>,
     .twin = mla::Reference<float>,
-    .count = mla::Count,
+    .count = CountWork<mla::Reference<Counted>>,
     .kernels = mla::kKernels,
     .example = mla::Example,
     .cost = mla::Cost,

@@ -7,23 +7,13 @@
 namespace assay::quest {
 namespace {
 
-double CacheBytesPerToken(const LayerShape& shape, const CostQuery& query) {
-  const auto widths = static_cast<double>(shape.head_dim + ValueWidth(shape));
-  return static_cast<double>(shape.kv_heads) * (widths * query.cache_bytes_per_element + query.scale_bytes_per_token_head);
-}
-
 // Minimum and maximum of every key channel of a page, in the activations' type whatever the cache holds.
 double BoundBytes(const LayerShape& shape) { return static_cast<double>(shape.kv_heads * shape.head_dim) * 2 * kActivationBytes; }
 
 }  // namespace
 
 LayerCost Cost(const CostQuery& query) {
-  const auto heads = static_cast<double>(query.shape.query_heads);
-  const auto kv_heads = static_cast<double>(query.shape.kv_heads);
-  const auto d = static_cast<double>(query.shape.head_dim);
-  const auto dv = static_cast<double>(ValueWidth(query.shape));
-  const auto tokens = static_cast<double>(query.new_tokens);
-  const auto sequences = static_cast<double>(query.sequences);
+  const auto [heads, d, dv, tokens, sequences] = SizesOf(query);
   const int64_t page_tokens = query.parameters.Int("page_tokens");
   const int64_t budget = query.parameters.Int("budget_pages");
   const int64_t forced = query.parameters.Int("first_pages") + query.parameters.Int("last_pages");
@@ -40,22 +30,20 @@ LayerCost Cost(const CostQuery& query) {
     old_keys = pairs - 1;
     ranked_pages = static_cast<double>(pages - forced);
   }
-  LayerCost cost;
+  LayerCost cost = SoftmaxTraffic(query.shape, query, old_keys);
   // As softmax attention over what is read; a ranked page: two products and a sum for each channel of each query head.
   cost.flops = sequences * heads * (pairs * (2 * d + 2 * dv + 3) + tokens * dv + ranked_pages * 3 * d);
   cost.transcendentals = sequences * heads * pairs;
-  const double per_token = CacheBytesPerToken(query.shape, query);
-  const double new_rows = kv_heads * (d + dv) * kActivationBytes;
   const double bounds = BoundBytes(query.shape);
-  cost.bytes_read = sequences * (old_keys * per_token + ranked_pages * bounds + tokens * (heads * d * kActivationBytes + new_rows));
+  cost.bytes_read += sequences * ranked_pages * bounds;
   // Every page that gets a token has its bounds written once.
   const int64_t first_page = query.context_tokens / page_tokens;
-  cost.bytes_written = sequences * (tokens * (heads * dv * kActivationBytes + per_token) + static_cast<double>(pages - first_page) * bounds);
+  cost.bytes_written += sequences * static_cast<double>(pages - first_page) * bounds;
   return cost;
 }
 
 ResidentBytes Resident(const LayerShape& shape, const ParameterSet& parameters, const CostQuery& bytes) {
-  return {.per_token = CacheBytesPerToken(shape, bytes) + BoundBytes(shape) / parameters["page_tokens"]};
+  return {.per_token = KvBytesPerToken(shape, bytes) + BoundBytes(shape) / parameters["page_tokens"]};
 }
 
 }  // namespace assay::quest

@@ -78,14 +78,6 @@ Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parame
   return owned;
 }
 
-WorkCount Count(const Problem& problem) {
-  Counted::Work() = {};
-  Reference<Counted>(problem);
-  return Counted::Work();
-}
-
-std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet&) { return SoftmaxProjections(shape); }
-
 }  // namespace
 
 Pages PagesOf(const Problem& problem) {
@@ -113,12 +105,12 @@ constinit const Mechanism k_quest = {
     .check = quest::Check,
     .reference = quest::Reference<double>,
     .twin = quest::Reference<float>,
-    .count = quest::Count,
+    .count = CountWork<quest::Reference<Counted>>,
     .kernels = quest::kKernels,
     .example = quest::Example,
     .cost = quest::Cost,
     .resident = quest::Resident,
-    .projections = quest::Projections,
+    .projections = SoftmaxProjections,
 };
 }  // namespace mechanisms
 }  // namespace assay

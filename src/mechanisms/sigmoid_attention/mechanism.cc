@@ -37,14 +37,6 @@ Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parame
   return owned;
 }
 
-WorkCount Count(const Problem& problem) {
-  Counted::Work() = {};
-  Reference<Counted>(problem);
-  return Counted::Work();
-}
-
-std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet&) { return SoftmaxProjections(shape); }
-
 }  // namespace
 }  // namespace sigmoid_attention
 
@@ -62,12 +54,12 @@ constinit const Mechanism k_sigmoid_attention = {
     .check = sigmoid_attention::Check,
     .reference = sigmoid_attention::Reference<double>,
     .twin = sigmoid_attention::Reference<float>,
-    .count = sigmoid_attention::Count,
+    .count = CountWork<sigmoid_attention::Reference<Counted>>,
     .kernels = sigmoid_attention::kKernels,
     .example = sigmoid_attention::Example,
     .cost = sigmoid_attention::Cost,
     .resident = sigmoid_attention::Resident,
-    .projections = sigmoid_attention::Projections,
+    .projections = SoftmaxProjections,
 };
 }  // namespace mechanisms
 }  // namespace assay

@@ -56,19 +56,11 @@ Result<OwnedProblem> Example(const ExampleSpec& spec, const ParameterSet& parame
   return owned;
 }
 
-WorkCount Count(const Problem& problem) {
-  Counted::Work() = {};
-  Reference<Counted>(problem);
-  return Counted::Work();
-}
-
 Result<CaseOutputs> RunWindowCase(const ConformanceCase& conformance_case, const Attend& attend) {
   return RunFunctionCase(conformance_case, attend, "sliding_window");
 }
 
 constexpr CaseAdapter kCases[] = {{"SlidingWindowAttention", RunWindowCase}};
-
-std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet&) { return SoftmaxProjections(shape); }
 
 }  // namespace
 }  // namespace sliding_window
@@ -88,12 +80,12 @@ constinit const Mechanism k_sliding_window = {
     .check = sliding_window::Check,
     .reference = sliding_window::Reference<double>,
     .twin = sliding_window::Reference<float>,
-    .count = sliding_window::Count,
+    .count = CountWork<sliding_window::Reference<Counted>>,
     .kernels = sliding_window::kKernels,
     .example = sliding_window::Example,
     .cost = sliding_window::Cost,
     .resident = sliding_window::Resident,
-    .projections = sliding_window::Projections,
+    .projections = SoftmaxProjections,
     .table_kernel = sliding_window::TimedBy,
     .cases = sliding_window::kCases,
 };
