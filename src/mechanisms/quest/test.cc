@@ -82,23 +82,6 @@ TEST(Quest, EqualBoundsGoToTheEarlierPage) {
   EXPECT_EQ(PagesRead(owned, 4, 40), (std::vector<int64_t>{0, 1, 9}));
 }
 
-TEST(Quest, CostEqualsTheCountedReference) {
-  struct Shape {
-    int64_t new_tokens, context;
-    std::vector<double> parameters;
-  };
-  for (const Shape& shape : {Shape{1, 100, {8, 4}}, Shape{1, 103, {8, 4, 1, 2}}, Shape{1, 20, {8, 4}}, Shape{9, 30, {8, 2}}}) {
-    const OwnedProblem owned = Example({.query_tokens = {shape.new_tokens}, .key_tokens = {shape.context + shape.new_tokens}, .v_head_dim = 24, .with_lse = false}, shape.parameters);
-    const WorkCount counted = Quest().count(owned.problem);
-    const LayerCost cost = Quest().cost({.shape = {.model_dim = 128, .query_heads = 4, .kv_heads = 2, .head_dim = 32, .v_head_dim = 24},
-                                         .parameters = ParameterSet::Make(Quest(), shape.parameters, {}).value(),
-                                         .new_tokens = shape.new_tokens,
-                                         .context_tokens = shape.context});
-    EXPECT_EQ(cost.flops, counted.flops()) << shape.new_tokens << ' ' << shape.context;
-    EXPECT_EQ(cost.transcendentals, static_cast<double>(counted.transcendentals)) << shape.new_tokens << ' ' << shape.context;
-  }
-}
-
 TEST(Quest, KeepsTheWholeCacheAndBoundsOnTop) {
   const LayerShape llama = {.model_dim = 4096, .query_heads = 32, .kv_heads = 8, .head_dim = 128};
   const double plain = (**FindMechanism("gqa")).resident(llama, ParameterSet::Defaults(**FindMechanism("gqa")), {}).At(8192);
