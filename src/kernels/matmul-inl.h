@@ -37,15 +37,70 @@ void PackMatmulRows(const MatmulArgs& args, const MatmulItem& item, float* buffe
   }
 }
 
+// One depth block of weights, and what meets it.
+struct MatmulBlock {
+  const float* a;  // packed rows
+  int64_t rows;
+  const uint32_t* w;
+  Columns at;
+  int64_t steps;
+  float* sums;  // [row][kMatmulColumns]
+  // Weights in blocks (matmul_args.h), from this depth block on.
+  int64_t group_steps = 0;
+  const float* scales = nullptr;
+  const float* offsets = nullptr;
+  ptrdiff_t scale_strip = 0;         // from 16 columns to the next
+  const float* row_sums = nullptr;  // [group][kMatmulRows]: sums of A over each group
+};
+
+// acc += scale (A codes) + offset (sum of A), group by group: scales meet a group's finished sum, never a single element.
 template <class Unit, int kRows, int kVectors>
-ASSAY_INLINE void MatmulTile(const float* a, const uint32_t* w, const Columns& at, int64_t steps, float* sums) {
+ASSAY_INLINE void MultiplyAddGroups(V (&acc)[kRows][kVectors], const MatmulBlock& block, int64_t row, const float* a, const uint32_t* w,
+                                    int64_t column) {
+  const ptrdiff_t offset = column / 16 * block.scale_strip + column % 16;
+  const auto beside = [&block](int v) { return v * kLanes / 16 * block.scale_strip + v * kLanes % 16; };
+  int64_t group = 0;
+  for (int64_t first = 0; first < block.steps; first += block.group_steps, ++group) {
+    V part[kRows][kVectors];
+    ASSAY_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      ASSAY_UNROLL
+      for (int v = 0; v < kVectors; ++v) part[r][v] = Zero();
+    }
+    MultiplyAdd<Unit, kRows, kVectors, 1, kSoftmaxTileRows, kRows == 1>(part, a + first * Unit::kElements * kSoftmaxTileRows,
+                                                                        w + first * block.at.step, block.at, block.group_steps);
+    ASSAY_UNROLL
+    for (int v = 0; v < kVectors; ++v) {
+      const V scale = Load(block.scales + group * 16 + offset + beside(v));
+      ASSAY_UNROLL
+      for (int r = 0; r < kRows; ++r) acc[r][v] = Fma(part[r][v], scale, acc[r][v]);
+    }
+    if (block.offsets == nullptr) continue;
+    ASSAY_UNROLL
+    for (int v = 0; v < kVectors; ++v) {
+      const V added = Load(block.offsets + group * 16 + offset + beside(v));
+      ASSAY_UNROLL
+      for (int r = 0; r < kRows; ++r) acc[r][v] = Fma(Set(block.row_sums[group * kMatmulRows + row + r]), added, acc[r][v]);
+    }
+  }
+}
+
+template <class Unit, int kRows, int kVectors, bool kGroups>
+ASSAY_INLINE void MatmulTile(const MatmulBlock& block, int64_t row, int64_t column) {
+  const float* a = block.a + row * block.steps * kRowWords<Unit>;
+  const uint32_t* w = block.w + ColumnOffset(block.at, column);
+  float* sums = block.sums + row * kMatmulColumns + column;
   V acc[kRows][kVectors];
   ASSAY_UNROLL
   for (int r = 0; r < kRows; ++r) {
     ASSAY_UNROLL
     for (int v = 0; v < kVectors; ++v) acc[r][v] = Load(sums + r * kMatmulColumns + v * kLanes);
   }
-  MultiplyAdd<Unit, kRows, kVectors, 1, kSoftmaxTileRows, kRows == 1>(acc, a, w, at, steps);
+  if constexpr (kGroups) {
+    MultiplyAddGroups<Unit, kRows, kVectors>(acc, block, row, a, w, column);
+  } else {
+    MultiplyAdd<Unit, kRows, kVectors, 1, kSoftmaxTileRows, kRows == 1>(acc, a, w, block.at, block.steps);
+  }
   ASSAY_UNROLL
   for (int r = 0; r < kRows; ++r) {
     ASSAY_UNROLL
@@ -53,38 +108,49 @@ ASSAY_INLINE void MatmulTile(const float* a, const uint32_t* w, const Columns& a
   }
 }
 
-// sums[row][column] += A W^T for columns [column, columns), a multiple of 16, over the steps of one depth block; a strip of weights meets all
-// tiles before the next.
-template <class Unit, int kMostRows, int kVectors>
-void MatmulColumns(const float* a, int64_t rows, const uint32_t* w, const Columns& at, int64_t steps, int64_t column, int64_t columns,
-                   float* sums) {
+// sums[row][column] += A W^T for columns [column, columns), a multiple of 16, over one depth block; a strip of weights meets all tiles
+// before the next.
+template <class Unit, int kMostRows, int kVectors, bool kGroups>
+void MatmulColumns(const MatmulBlock& block, int64_t column, int64_t columns) {
   for (; column + kVectors * kLanes <= columns; column += kVectors * kLanes) {
-    const uint32_t* strip = w + ColumnOffset(at, column);
-    for (int64_t row = 0; row < rows; row += kSoftmaxTileRows) {
-      const int64_t left = rows - row;
-      const float* tile = a + row * steps * kRowWords<Unit>;
-      float* out = sums + row * kMatmulColumns + column;
+    for (int64_t row = 0; row < block.rows; row += kSoftmaxTileRows) {
+      const int64_t left = block.rows - row;
       if constexpr (kMostRows == 1) {
-        MatmulTile<Unit, 1, kVectors>(tile, strip, at, steps, out);
+        MatmulTile<Unit, 1, kVectors, kGroups>(block, row, column);
       } else {
-#define ASSAY_MATMUL(n) MatmulTile<Unit, n, kVectors>(tile, strip, at, steps, out)
+#define ASSAY_MATMUL(n) MatmulTile<Unit, n, kVectors, kGroups>(block, row, column)
         ASSAY_DISPATCH_ROWS(left, ASSAY_MATMUL)
 #undef ASSAY_MATMUL
       }
     }
   }
   if constexpr (kVectors > 1) {
-    if (column < columns) MatmulColumns<Unit, kMostRows, kVectors / 2>(a, rows, w, at, steps, column, columns, sums);
+    if (column < columns) MatmulColumns<Unit, kMostRows, kVectors / 2, kGroups>(block, column, columns);
   }
 }
 
-template <class Unit>
+// Sums of A over each group of weights, for their offsets.
+inline void SumRowGroups(const MatmulArgs& args, const MatmulItem& item, float* buffer, float* row_sums) {
+  for (int64_t group = 0; group < args.depth / args.group; ++group) {
+    for (int64_t row = 0; row < item.row_count; ++row) {
+      const int64_t offset = (item.row_begin + row) * args.a.token_stride + group * args.group * args.a.channel_stride;
+      LoadRow(args, args.a.data, args.a.dtype, offset, args.a.channel_stride, args.group, buffer);
+      float sum = 0;
+      for (int64_t k = 0; k < args.group; ++k) sum += buffer[k];
+      row_sums[group * kMatmulRows + row] = sum;
+    }
+  }
+}
+
+template <class Unit, bool kGroups = false>
 void RunMatmul(const MatmulArgs& args, const MatmulItem& item, float* scratch) {
   const int64_t all_units = (args.depth + Unit::kElements - 1) / Unit::kElements;
   float* packed = scratch;
   float* sums = packed + kMatmulRows * RoundUp(args.depth, 16);
   float* buffer = sums + kMatmulRows * kMatmulColumns;
+  float* row_sums = buffer + kMatmulDepth;
   PackMatmulRows<Unit>(args, item, buffer, packed);
+  if (kGroups && args.group_offsets != nullptr) SumRowGroups(args, item, buffer, row_sums);
   constexpr ptrdiff_t kAheadBytes = 4096;
   const Columns at = {.step = 16, .strip = all_units * 16, .ahead = kAheadBytes};
   for (int64_t first = item.column_begin; first < item.column_end; first += kMatmulColumns) {
@@ -96,11 +162,20 @@ void RunMatmul(const MatmulArgs& args, const MatmulItem& item, float* scratch) {
     for (int64_t begin = 0; begin < args.depth; begin += kMatmulDepth) {
       const int64_t depth = args.depth - begin < kMatmulDepth ? args.depth - begin : kMatmulDepth;
       const int64_t steps = (depth + Unit::kElements - 1) / Unit::kElements;
-      const uint32_t* block = w + begin / Unit::kElements * at.step;
+      MatmulBlock block = {.a = a, .rows = item.row_count, .w = w + begin / Unit::kElements * at.step, .at = at, .steps = steps, .sums = sums};
+      if constexpr (kGroups) {
+        const int64_t group = begin / args.group;
+        block.group_steps = args.group / Unit::kElements;
+        block.scale_strip = args.depth / args.group * 16;
+        const int64_t offset = first / 16 * block.scale_strip + group * 16;
+        block.scales = args.group_scales + offset;
+        if (args.group_offsets != nullptr) block.offsets = args.group_offsets + offset;
+        block.row_sums = row_sums + group * kMatmulRows;
+      }
       if (item.row_count == 1) {
-        MatmulColumns<Unit, 1, kStripVectors<Unit, 1>>(a, 1, block, at, steps, 0, padded, sums);
+        MatmulColumns<Unit, 1, kStripVectors<Unit, 1>, kGroups>(block, 0, padded);
       } else {
-        MatmulColumns<Unit, kSoftmaxTileRows, kStripVectors<Unit, kSoftmaxTileRows>>(a, item.row_count, block, at, steps, 0, padded, sums);
+        MatmulColumns<Unit, kSoftmaxTileRows, kStripVectors<Unit, kSoftmaxTileRows>, kGroups>(block, 0, padded);
       }
       a += RoundUp(item.row_count, kSoftmaxTileRows) * steps * kRowWords<Unit>;
     }
@@ -117,10 +192,12 @@ void RunMatmulItem(const MatmulArgs& args, const MatmulItem& item, float* scratc
   switch (args.element) {
     case PageElement::kF32: return RunMatmul<F32Unit>(args, item, scratch);
     case PageElement::kBf16: return RunMatmul<Bf16Unit>(args, item, scratch);
-    case PageElement::kI8: return RunMatmul<IntegerUnit<8>>(args, item, scratch);
+    case PageElement::kI8:
+      if (args.group > 0) return RunMatmul<IntegerUnit<8>, true>(args, item, scratch);
+      return RunMatmul<IntegerUnit<8>>(args, item, scratch);
+    case PageElement::kI4: return RunMatmul<IntegerUnit<4>, true>(args, item, scratch);  // blocks only
     case PageElement::kF16:
-    case PageElement::kE4m3:
-    case PageElement::kI4: return;  // the driver refuses them
+    case PageElement::kE4m3: return;  // the driver refuses them
   }
 }
 

@@ -22,6 +22,11 @@ struct MatmulArgs {
   // Weights in strips of 16 columns, units in order of the sum, as a page holds keys (kv_layout.h): [column / 16][depth / n][column % 16][n].
   const unsigned char* weights = nullptr;
   const float* scales = nullptr;  // a float a column, or null
+  // Weights in blocks: a code has a scale, and perhaps an offset, for each `group` elements of the summed axis of its column. Value = scale x
+  // code + offset. Both in strips as the weights are: [column / 16][group][column % 16].
+  int64_t group = 0;  // 0: no blocks
+  const float* group_scales = nullptr;
+  const float* group_offsets = nullptr;  // or null
   PageElement element = PageElement::kF32;
   double (*load)(const void* data, int dtype, int64_t index) = nullptr;
   void (*store)(void* data, int dtype, int64_t index, double value) = nullptr;
@@ -34,10 +39,13 @@ struct MatmulItem {
   int64_t column_end = 0;
 };
 
+inline constexpr int64_t kMatmulLeastGroup = 16;
+
 // `scratch` is 64-byte aligned and of MatmulScratchFloats.
 using MatmulRun = void (*)(const MatmulArgs& args, const MatmulItem& item, float* scratch) noexcept;
 inline int64_t MatmulScratchFloats(int64_t depth) {
-  return kMatmulRows * ((depth + 15) / 16 * 16) + kMatmulRows * kMatmulColumns + kMatmulDepth;
+  return kMatmulRows * ((depth + 15) / 16 * 16) + kMatmulRows * kMatmulColumns + kMatmulDepth +
+         kMatmulRows * (depth / kMatmulLeastGroup);
 }
 
 }  // namespace assay

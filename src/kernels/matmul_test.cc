@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
 #include "core/random.h"
 #include "core/thread_pool.h"
+#include "kernels/matmul_blocks.h"
 #include "kernels/test_tables.h"
 
 namespace assay {
@@ -129,6 +131,77 @@ TEST_P(Matmul, NothingTimesSomethingIsZeroAndNoRowsAreNoWork) {
   Run(Case({3, 0, 5}, 1));
 }
 
+// Random blocks whose scales are ordinary halves.
+std::vector<uint8_t> RandomBlocks(BlockFormat format, int64_t blocks, Rng& rng) {
+  const auto bytes = static_cast<size_t>(BlockBytes(format));
+  std::vector<uint8_t> memory(static_cast<size_t>(blocks) * bytes);
+  for (size_t i = 0; i < memory.size(); ++i) memory[i] = static_cast<uint8_t>(rng.Uniform(0, 256));
+  const auto put_half = [&](size_t at) {
+    const uint16_t half = F16FromF32(static_cast<float>(rng.Uniform(-0.1, 0.1)));
+    std::memcpy(memory.data() + at, &half, sizeof(half));
+  };
+  for (size_t block = 0; block < memory.size(); block += bytes) {
+    put_half(block + (format == BlockFormat::kQ6_K ? 208 : 0));
+    if (format == BlockFormat::kQ4_K) put_half(block + 2);
+  }
+  return memory;
+}
+
+TEST(MatmulBlocks, UnpackToTheValuesOfTheirFormat) {
+  Rng rng(1);
+  for (const BlockFormat format : kBlockFormats) {
+    for (int repeat = 0; repeat < 50; ++repeat) {
+      const std::vector<uint8_t> block = RandomBlocks(format, 1, rng);
+      UnpackedBlock unpacked;
+      UnpackBlock(format, block.data(), unpacked);
+      const BlockCodes codes = CodesOf(format);
+      for (int64_t i = 0; i < BlockElements(format); ++i) {
+        const double offset = codes.has_offsets ? static_cast<double>(unpacked.offsets[i / codes.group]) : 0;
+        const double value = unpacked.codes[i] * static_cast<double>(unpacked.scales[i / codes.group]) + offset;
+        EXPECT_NEAR(value, LoadBlockElement(block.data(), format, static_cast<size_t>(i)), std::fabs(offset) * EpsilonOf(DType::kF32))
+            << NameOf(format) << " " << i;
+        EXPECT_LE(std::abs(unpacked.codes[i] * 2 + 1), 1 << codes.bits) << NameOf(format);
+      }
+    }
+  }
+}
+
+TEST_P(Matmul, AgreesForEveryBlockFormat) {
+  for (const BlockFormat format : kBlockFormats) {
+    const int64_t elements = BlockElements(format);
+    for (const auto& [rows, columns, blocks] : {std::array<int64_t, 3>{1, 1, 1}, {1, 70, 3}, {2, 17, 2}, {6, 80, 1}, {7, 257, 9}, {97, 33, 10}}) {
+      const int64_t depth = blocks * elements;
+      if (depth * columns > 100000 && rows > 1 && blocks > 9) continue;
+      Rng rng(static_cast<uint64_t>(rows * columns));
+      Case c({rows, columns, depth, rows == 7 ? DType::kBf16 : DType::kF32}, 1);
+      const int64_t row_bytes = blocks * BlockBytes(format) + 3;  // rows need not be adjacent
+      const std::vector<uint8_t> memory = RandomBlocks(format, columns * blocks, rng);
+      std::vector<uint8_t> spread(static_cast<size_t>(columns * row_bytes), 0xff);
+      for (int64_t n = 0; n < columns; ++n) std::memcpy(spread.data() + n * row_bytes, memory.data() + n * (row_bytes - 3), static_cast<size_t>(row_bytes - 3));
+      c.problem.w = {spread.data(), DType::kU8, 2, {columns, row_bytes - 3}, {row_bytes, 1}};
+      c.problem.w_blocks = format;
+      Run(c);
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t n = 0; n < columns; ++n) {
+          double want = 0, magnitude = 0;
+          for (int64_t first = 0; first < depth; first += 16) {
+            double largest = 0, rows_magnitude = 0;  // codes and offsets are of the size of a group's largest value
+            for (int64_t k = first; k < first + 16; ++k) {
+              const double value = LoadBlockElement(spread.data() + n * row_bytes, format, static_cast<size_t>(k));
+              want += value * c.a.view.At({r, k});
+              largest = std::max(largest, std::fabs(value));
+              rows_magnitude += std::fabs(c.a.view.At({r, k}));
+            }
+            magnitude += largest * rows_magnitude;
+          }
+          ASSERT_NEAR(c.o.view.At({r, n}), want, 4 * EpsilonOf(DType::kF32) * std::sqrt(static_cast<double>(depth)) * magnitude)
+              << NameOf(format) << " " << rows << "x" << columns << "x" << depth << " at " << r << ", " << n;
+        }
+      }
+    }
+  }
+}
+
 std::vector<unsigned char> RowBytes(const Case& c, int64_t row) {
   const size_t bytes = BytesOf(c.spec.o, static_cast<size_t>(c.spec.columns));
   const auto* data = static_cast<const unsigned char*>(c.o.view.data) + static_cast<size_t>(row) * bytes;
@@ -180,6 +253,21 @@ TEST_P(Matmul, RefusesWhatItDoesNotServeAndSaysWhy) {
   refused("e4m3", [](MatmulProblem& p) { p.w.dtype = DType::kE4m3; });
   refused("scale a column", [](MatmulProblem& p) { p.w.dtype = DType::kI8; });
   refused("no scales", [](MatmulProblem& p) { p.w_scale = TensorView::Contiguous(p.o.data, DType::kF32, std::vector<int64_t>{5}); });
+}
+
+TEST_P(Matmul, RefusesBlocksThatAreNotWhole) {
+  const auto refused = [](const char* word, int64_t depth, DType dtype, int64_t bytes) {
+    Case c({3, 5, depth}, 1);
+    const std::vector<uint8_t> memory(1000);
+    c.problem.w = TensorView::Contiguous(const_cast<uint8_t*>(memory.data()), dtype, std::vector<int64_t>{5, bytes});
+    c.problem.w_blocks = BlockFormat::kQ4_0;
+    const auto plan = PrepareMatmulOn(*GetParam(), c.problem, nullptr);
+    ASSERT_FALSE(plan.ok()) << word;
+    EXPECT_NE(plan.error().message.find(word), std::string::npos) << plan.error().message;
+  };
+  refused("blocks of 32, and 48 channels", 48, DType::kU8, 27);
+  refused("u8 [columns, 36]", 64, DType::kU8, 34);
+  refused("u8 [columns, 36]", 64, DType::kI8, 36);
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, Matmul, ::testing::ValuesIn(testing::TestTables()),
