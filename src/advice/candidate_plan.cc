@@ -117,8 +117,7 @@ std::vector<KvGrowth> CandidatePlan::Growth() const {
     const CostQuery query = QueryFor(group, 1, 0);
     const ResidentBytes one = mechanism.resident(group.shape, query.parameters, query);
     const auto layers = static_cast<double>(group.layers);
-    const int64_t heads = mechanism.table_kernel != nullptr ? mechanism.table_kernel(group.shape, query.parameters).kv_heads : group.shape.kv_heads;
-    all.push_back({.per_token_bytes = layers * one.per_token, .per_sequence_bytes = layers * one.per_sequence, .token_cap = one.token_cap, .heads = heads});
+    all.push_back({.per_token_bytes = layers * one.per_token, .per_sequence_bytes = layers * one.per_sequence, .token_cap = one.token_cap, .heads = one.split_heads});
   }
   return all;
 }

@@ -84,7 +84,7 @@ Result<serving::KvPool> PoolOf(const ServingRequest& request, const platform::Gp
   pool.block_tokens = static_cast<int32_t>(usecase.engine.policy.block_tokens.value_or(16));
   for (const KvGrowth& growth : request.plan->Growth()) {
     // A rank holds its share of the heads; latent caches and states of fewer heads than ranks are replicated.
-    const double share = std::max(1.0 / ranks, growth.heads > 0 ? 1.0 / static_cast<double>(growth.heads) : 1.0 / ranks);
+    const double share = std::max(1.0 / ranks, 1.0 / static_cast<double>(growth.heads));
     pool.state_bytes += static_cast<int64_t>(std::ceil(growth.per_sequence_bytes * share));
     if (growth.per_token_bytes > 0) {
       pool.groups.push_back({.bytes_per_token = static_cast<int64_t>(std::ceil(growth.per_token_bytes * share)),

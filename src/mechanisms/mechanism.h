@@ -112,6 +112,7 @@ struct ResidentBytes {
   double per_token = 0;        // for each of the first `token_cap` tokens
   double per_sequence = 0;     // states, convolution tails
   double token_cap = -1;       // -1: no cap
+  int64_t split_heads = 1;     // heads over which tensor-parallel ranks share these bytes out; 1: every rank keeps all of them
   [[nodiscard]] double At(double tokens) const {
     return per_sequence + per_token * (token_cap >= 0 && tokens > token_cap ? token_cap : tokens);
   }

@@ -51,10 +51,8 @@ Result<std::vector<formats::MechanismCall>> OwnLayers(const formats::ModelSpec& 
   return calls;
 }
 
-// The share of a layer's heads that one rank holds; fewer KV heads than ranks are replicated.
-double HeadShare(int64_t heads, int tensor_parallel) {
-  return std::max(1.0, static_cast<double>(heads) / tensor_parallel) / static_cast<double>(heads);
-}
+// The share of what `heads` heads keep that one rank holds; fewer heads than ranks are replicated.
+double HeadShare(int64_t heads, int tensor_parallel) { return std::max(1.0 / tensor_parallel, 1.0 / static_cast<double>(heads)); }
 
 std::function<Work(double, double, double)> FloorOf(const Bound& bound, const LayerShape& shape, const StepModelOptions& options) {
   const double share = 1.0 / options.tensor_parallel;
@@ -68,14 +66,12 @@ std::function<Work(double, double, double)> FloorOf(const Bound& bound, const La
 }
 
 // `bound` is the reader where there is one: its page bounds are kept beside the cache.
-void FillMemory(const Bound& bound, const LayerShape& shape, const StepModelOptions& options, int64_t kv_heads, MixerGroup* group) {
+void FillMemory(const Bound& bound, const LayerShape& shape, const StepModelOptions& options, MixerGroup* group) {
   const CostQuery bytes{.shape = shape, .parameters = bound.parameters, .cache_bytes_per_element = BitsOf(options.cache) / 8.0,
                         .scale_bytes_per_token_head = options.cache_scale_bytes_per_token_head};
   const ResidentBytes resident = bound.mechanism->resident(shape, bound.parameters, bytes);
-  // The latent of MLA is shared by all heads, so every rank keeps it whole (vLLM issue 26877).
-  const double share = group->kind == MixerKind::kMla ? 1.0 : HeadShare(std::max<int64_t>(kv_heads, 1), options.tensor_parallel);
-  group->memory = MixerMemory{.bytes_per_token = resident.per_token * share, .bytes_per_sequence = resident.per_sequence / options.tensor_parallel,
-                              .token_cap = resident.token_cap};
+  const double share = HeadShare(resident.split_heads, options.tensor_parallel);
+  group->memory = MixerMemory{.bytes_per_token = resident.per_token * share, .bytes_per_sequence = resident.per_sequence * share, .token_cap = resident.token_cap};
 }
 
 Result<MixerGroup> MakeGroup(const Bound& bound, const formats::MechanismCall& call, const LayerShape& shape, const StepModelOptions& options) {
@@ -102,11 +98,11 @@ Result<MixerGroup> MakeGroup(const Bound& bound, const formats::MechanismCall& c
     group.head_dim = static_cast<int>(table.head_dim);
   }
   if (!options.read || bound.mechanism->traits.state != StateKind::kGrowing) {
-    FillMemory(bound, shape, options, kv_heads, &group);
+    FillMemory(bound, shape, options, &group);
   } else {
     ASSAY_TRY(const Bound reader, Bind(*options.read));
     ASSAY_TRY(const LayerShape read_shape, ReadShape(*bound.mechanism, bound.parameters, shape, *options.read));
-    FillMemory(reader, read_shape, options, kv_heads, &group);
+    FillMemory(reader, read_shape, options, &group);
     group.decode_floor = FloorOf(reader, read_shape, options);
     group.floor_reason = fmt::format("no measured table holds {}: decodes take at least this, from its bytes and FLOPs at the datasheet's peaks",
                                      options.read->ToString());

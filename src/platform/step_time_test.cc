@@ -52,6 +52,22 @@ TEST(ModelSteps, RanksShareMatricesAndHeads) {
   EXPECT_EQ(four.mixers[0].kv_heads, 2);
 }
 
+// Mechanisms say over how many heads their cache splits, in every parametrisation: also where no table times them.
+TEST(ModelSteps, RanksShareACacheByItsHeadsAndKeepWholeWhatAllHeadsRead) {
+  const auto share = [](std::string_view stack) {
+    const MixerMemory one = *Model(stack).mixers[0].memory;
+    const MixerMemory four = *Model(stack, {.tensor_parallel = 4, .read = std::nullopt}).mixers[0].memory;
+    return one.bytes_per_token > 0 ? four.bytes_per_token / one.bytes_per_token : four.bytes_per_sequence / one.bytes_per_sequence;
+  };
+  EXPECT_DOUBLE_EQ(share("gqa"), 0.25);
+  EXPECT_DOUBLE_EQ(share("gqa(kv_heads=2)"), 0.5) << "two heads on four ranks are held twice";
+  EXPECT_DOUBLE_EQ(share("mla(512,64)"), 1);
+  EXPECT_DOUBLE_EQ(share("mla(256,32)"), 1) << "a latent that no table times is one row for all heads too";
+  EXPECT_DOUBLE_EQ(share("sliding_window(512,4)"), 0.25);
+  EXPECT_DOUBLE_EQ(share("gated_delta_net"), 0.25);
+  EXPECT_DOUBLE_EQ(share("gated_delta_net(value_heads=8,key_heads=2)"), 0.25) << "states belong to value heads";
+}
+
 TEST(ModelSteps, RefusesHeadsThatDoNotDivideAndExperts) {
   EXPECT_FALSE(MakeStepModel(Llama(), {}, {.tensor_parallel = 3, .read = std::nullopt}).ok());
   EXPECT_FALSE(MakeStepModel(*formats::ModelPreset("gpt-oss-20b"), {}, {}).ok());

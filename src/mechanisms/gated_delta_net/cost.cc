@@ -49,7 +49,8 @@ ResidentBytes Resident(const LayerShape& shape, const ParameterSet& parameters, 
   const auto state = static_cast<double>(widths.value_heads * widths.key_dim * widths.value_dim) * bytes.state_bytes_per_element;
   // The convolution needs the last K - 1 inputs of q, k and v.
   const auto tail = static_cast<double>((parameters.Int("conv_kernel") - 1) * widths.conv_channels) * bytes.cache_bytes_per_element;
-  return {.per_token = 0, .per_sequence = state + tail};
+  // A state belongs to a value head; the tail is some hundredths of it and goes with it.
+  return {.per_token = 0, .per_sequence = state + tail, .split_heads = widths.value_heads};
 }
 
 std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet& parameters) {

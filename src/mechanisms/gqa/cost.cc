@@ -27,7 +27,8 @@ LayerCost Cost(const CostQuery& query) {
 }
 
 ResidentBytes Resident(const LayerShape& shape, const ParameterSet& parameters, const CostQuery& bytes) {
-  return {.per_token = KvBytesPerToken(OwnShape(shape, parameters), bytes)};
+  const LayerShape own = OwnShape(shape, parameters);
+  return {.per_token = KvBytesPerToken(own, bytes), .split_heads = own.kv_heads};
 }
 
 std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet& parameters) {

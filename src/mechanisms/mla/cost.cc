@@ -79,7 +79,8 @@ ResidentBytes Resident(const LayerShape& shape, const ParameterSet& parameters, 
   CostQuery query = bytes;
   query.shape = shape;
   query.parameters = parameters;
-  return {.per_token = CacheBytesPerToken(query)};
+  // One row serves all heads, whatever its widths: every rank keeps it whole (vLLM issue 26877).
+  return {.per_token = CacheBytesPerToken(query), .split_heads = 1};
 }
 
 std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet& parameters) {

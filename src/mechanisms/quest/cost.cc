@@ -43,7 +43,7 @@ LayerCost Cost(const CostQuery& query) {
 }
 
 ResidentBytes Resident(const LayerShape& shape, const ParameterSet& parameters, const CostQuery& bytes) {
-  return {.per_token = KvBytesPerToken(shape, bytes) + BoundBytes(shape) / parameters["page_tokens"]};
+  return {.per_token = KvBytesPerToken(shape, bytes) + BoundBytes(shape) / parameters["page_tokens"], .split_heads = shape.kv_heads};
 }
 
 }  // namespace assay::quest

@@ -14,6 +14,8 @@ LayerCost Cost(const CostQuery& query) {
   return cost;
 }
 
-ResidentBytes Resident(const LayerShape& shape, const ParameterSet&, const CostQuery& bytes) { return {.per_token = KvBytesPerToken(shape, bytes)}; }
+ResidentBytes Resident(const LayerShape& shape, const ParameterSet&, const CostQuery& bytes) {
+  return {.per_token = KvBytesPerToken(shape, bytes), .split_heads = shape.kv_heads};
+}
 
 }  // namespace assay::sigmoid_attention

@@ -26,7 +26,7 @@ LayerCost Cost(const CostQuery& query) {
 }
 
 ResidentBytes Resident(const LayerShape& shape, const ParameterSet& parameters, const CostQuery& bytes) {
-  return {.per_token = KvBytesPerToken(shape, bytes), .token_cap = static_cast<double>(MostKeys(parameters))};
+  return {.per_token = KvBytesPerToken(shape, bytes), .token_cap = static_cast<double>(MostKeys(parameters)), .split_heads = shape.kv_heads};
 }
 
 // The tables hold windows without kept tokens.
