@@ -123,6 +123,9 @@ struct Projection {
   std::string_view name;
   int64_t n;
   int64_t k;
+  // How tensor-parallel ranks share it: by columns what belongs to heads, by rows what sums heads back to the model's width, not at all what
+  // all heads read.
+  enum class Split { kColumns, kRows, kReplicated } split = Split::kColumns;
 };
 
 // Which rows of measured accelerator tables time this mixer: the serving model looks its kernel up by these. Heads are those of the layer

@@ -296,7 +296,7 @@ std::vector<Projection> SoftmaxProjections(const LayerShape& shape, const Parame
   return {{"q", shape.query_heads * shape.head_dim, shape.model_dim},
           {"k", shape.kv_heads * shape.head_dim, shape.model_dim},
           {"v", shape.kv_heads * v_width, shape.model_dim},
-          {"o", shape.model_dim, shape.query_heads * v_width}};
+          {"o", shape.model_dim, shape.query_heads * v_width, Projection::Split::kRows}};
 }
 
 }  // namespace assay

@@ -177,10 +177,8 @@ Result<StepModel> MakeStepModel(const formats::ModelSpec& spec, std::span<const 
     group.layers = static_cast<int>(count.layers);
     model.mixers.push_back(std::move(group));
     for (const Projection& projection : bound.mechanism->projections(shape, bound.parameters)) {
-      // Columns of what leaves the model's width are cut, rows of what returns to it.
-      const bool returns = projection.n == spec.model_dim && projection.name.starts_with("o");
-      const double n = static_cast<double>(projection.n) / (returns ? 1 : tp);
-      const double k = static_cast<double>(projection.k) / (returns ? tp : 1);
+      const double n = static_cast<double>(projection.n) / (projection.split == Projection::Split::kColumns ? tp : 1);
+      const double k = static_cast<double>(projection.k) / (projection.split == Projection::Split::kRows ? tp : 1);
       for (int64_t layer = 0; layer < count.layers; ++layer) AddGemm(std::string(projection.name), n, k, options.weights, &model);
     }
   }

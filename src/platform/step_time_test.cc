@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
+#include <string>
+#include <utility>
 
 #include "formats/model_spec.h"
 #include "formats/stack.h"
@@ -66,6 +69,18 @@ TEST(ModelSteps, RanksShareACacheByItsHeadsAndKeepWholeWhatAllHeadsRead) {
   EXPECT_DOUBLE_EQ(share("sliding_window(512,4)"), 0.25);
   EXPECT_DOUBLE_EQ(share("gated_delta_net"), 0.25);
   EXPECT_DOUBLE_EQ(share("gated_delta_net(value_heads=8,key_heads=2)"), 0.25) << "states belong to value heads";
+}
+
+TEST(ModelSteps, RanksShareProjectionsOfHeadsAndRepeatThoseThatAllHeadsRead) {
+  const auto widths = [](int ranks) {
+    std::map<std::string, std::pair<double, double>> by_name;
+    for (const GemmGroup& gemm : Model("mla(512,64,q_rank=1536)", {.tensor_parallel = ranks, .read = std::nullopt}).gemms) by_name[gemm.name] = {gemm.n, gemm.k};
+    return by_name;
+  };
+  auto one = widths(1), four = widths(4);
+  for (const char* replicated : {"q_a", "kv_a"}) EXPECT_EQ(four[replicated], one[replicated]) << replicated;
+  for (const char* columns : {"q_b", "kv_b"}) EXPECT_EQ(four[columns], std::pair(one[columns].first / 4, one[columns].second)) << columns;
+  EXPECT_EQ(four["o"], std::pair(one["o"].first, one["o"].second / 4));
 }
 
 TEST(ModelSteps, RefusesHeadsThatDoNotDivideAndExperts) {

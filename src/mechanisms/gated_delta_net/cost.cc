@@ -59,7 +59,7 @@ std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet&
   // Query, key, value and output gate; decay and beta; output.
   return {{"in_qkvz", widths.conv_channels + values, shape.model_dim},
           {"in_ba", widths.value_heads * (parameters["channel_decay"] != 0 ? widths.key_dim + 1 : 2), shape.model_dim},
-          {"out", shape.model_dim, values}};
+          {"out", shape.model_dim, values, Projection::Split::kRows}};
 }
 
 TableKernel TimedBy(const LayerShape& shape, const ParameterSet& parameters) {

@@ -92,15 +92,15 @@ std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet&
   const int64_t q_rank = parameters.Int("q_rank");
   std::vector<Projection> projections;
   if (q_rank > 0) {
-    projections.push_back({"q_a", q_rank, shape.model_dim});
+    projections.push_back({"q_a", q_rank, shape.model_dim, Projection::Split::kReplicated});
     projections.push_back({"q_b", heads * (nope + rope), q_rank});
   } else {
     projections.push_back({"q", heads * (nope + rope), shape.model_dim});
   }
-  projections.push_back({"kv_a", rank + rope, shape.model_dim});
+  projections.push_back({"kv_a", rank + rope, shape.model_dim, Projection::Split::kReplicated});
   // Expanded: one product, kv_b. Absorbed: W_UK on the query side and W_UV on the output side, together the same work and the same weights.
   projections.push_back({"kv_b", heads * (nope + value), rank});
-  projections.push_back({"o", shape.model_dim, heads * value});
+  projections.push_back({"o", shape.model_dim, heads * value, Projection::Split::kRows});
   return projections;
 }
 
