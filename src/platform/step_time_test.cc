@@ -83,6 +83,15 @@ TEST(ModelSteps, RanksShareProjectionsOfHeadsAndRepeatThoseThatAllHeadsRead) {
   EXPECT_EQ(four["o"], std::pair(one["o"].first, one["o"].second / 4));
 }
 
+TEST(ModelSteps, RowsOfPlainAttentionTimeNoCapAndNoSink) {
+  EXPECT_EQ(Model("gqa").mixers[0].decode_floor, nullptr);
+  for (const char* stack : {"gqa(softcap=30)", "gqa(learned_sink=1)"}) {
+    const StepModel model = Model(stack);
+    EXPECT_NE(model.mixers[0].decode_floor, nullptr) << stack;
+    EXPECT_NE(model.mixers[0].floor_reason.find("no measured table holds gqa("), std::string::npos) << model.mixers[0].floor_reason;
+  }
+}
+
 TEST(ModelSteps, RefusesHeadsThatDoNotDivideAndExperts) {
   EXPECT_FALSE(MakeStepModel(Llama(), {}, {.tensor_parallel = 3, .read = std::nullopt}).ok());
   EXPECT_FALSE(MakeStepModel(*formats::ModelPreset("gpt-oss-20b"), {}, {}).ok());

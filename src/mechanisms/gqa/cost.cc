@@ -35,7 +35,9 @@ std::vector<Projection> Projections(const LayerShape& shape, const ParameterSet&
   return SoftmaxProjections(OwnShape(shape, parameters), parameters);
 }
 
+// The tables hold plain rows: without a cap on the scores and without a learned sink.
 TableKernel TimedBy(const LayerShape& shape, const ParameterSet& parameters) {
+  if (parameters["softcap"] > 0 || parameters.Int("learned_sink") != 0) return {};
   return {.family = TableKernel::Family::kSoftmax,
           .query_heads = shape.query_heads,
           .kv_heads = OwnShape(shape, parameters).kv_heads,
