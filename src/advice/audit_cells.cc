@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kLongestContext = 4'194'304;  // beyond it nobody serves today; a break-even past it is "never"
 
 std::vector<Measurement> TrafficRows(const AuditSetting& setting) {
-  const TrafficShape shape = ShapeOf(setting.traffic);
+  const serving::TrafficShape shape = ShapeOf(setting.traffic);
   std::vector<Measurement> rows;
   const auto add = [&](std::string scope, std::string metric, double value, std::string unit) {
     rows.push_back(AuditRow(setting, std::move(scope), std::move(metric), "traffic", Quantity::Exact(value, std::move(unit), setting.traffic.origin)));
@@ -43,7 +43,7 @@ Quantity BreakEvenQuantity(std::optional<int64_t> tokens, std::string_view what)
 }
 
 std::vector<Measurement> CandidateArithmetic(const AuditSetting& setting, const CandidatePlan& plan) {
-  const TrafficShape shape = ShapeOf(setting.traffic);
+  const serving::TrafficShape shape = ShapeOf(setting.traffic);
   const CandidatePlan& baseline = setting.plans[0];
   const auto context = static_cast<int64_t>(std::llround(shape.decode_context_mean));
   std::vector<Measurement> rows;

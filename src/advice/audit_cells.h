@@ -6,7 +6,6 @@
 
 #include "advice/candidate_plan.h"
 #include "advice/evaluate.h"
-#include "advice/traffic.h"
 #include "study/runner.h"
 
 namespace assay {
@@ -15,7 +14,7 @@ namespace assay {
 struct AuditSetting {
   formats::UseCase usecase;
   std::vector<CandidatePlan> plans;
-  Traffic traffic;
+  serving::Traffic traffic;
   Conditions conditions;
   uint64_t seed = 0;
   std::string identity;  // hash of all that results depend on; part of every cell's key

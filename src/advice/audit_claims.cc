@@ -15,9 +15,9 @@ Result<ClaimContext> ClaimContextOf(const AuditSetting& setting, const std::vect
     const auto& known = ContextVariableNames();
     if (std::find(known.begin(), known.end(), name) != known.end()) context.variables[name] = value;
   };
-  const Scenario& scenario = setting.conditions.scenario;
+  const serving::Scenario& scenario = setting.conditions.scenario;
   if (scenario.prompt_length_factor != 1 || scenario.output_length_factor != 1) {
-    const TrafficShape shape = ShapeOf(setting.traffic);
+    const serving::TrafficShape shape = ShapeOf(setting.traffic);
     set("prompt_p50_tokens", shape.prompt_p50), set("prompt_p95_tokens", shape.prompt_p95);
     set("output_p50_tokens", shape.output_p50), set("output_p95_tokens", shape.output_p95);
     set("context_p50_tokens", shape.context_p50), set("context_p95_tokens", shape.context_p95), set("context_p99_tokens", shape.context_p99);

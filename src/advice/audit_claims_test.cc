@@ -27,9 +27,9 @@ class AuditClaims : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove(path_); }
 
-  Variables Under(const Scenario& scenario) {
+  Variables Under(const serving::Scenario& scenario) {
     setting_.conditions.scenario = scenario;
-    setting_.traffic = *MakeTraffic(setting_.usecase, scenario, 1);
+    setting_.traffic = *serving::MakeTraffic(setting_.usecase, scenario, 1);
     setting_.plans = *PlanCandidates(setting_.usecase);
     const auto context = ClaimContextOf(setting_, {});
     EXPECT_TRUE(context.ok());

@@ -13,9 +13,9 @@
 #include "advice/audit_figures.h"
 #include "advice/batch_bound.h"
 #include "advice/evaluate.h"
-#include "advice/step_model.h"
 #include "formats/text.h"
 #include "machine/fingerprint.h"
+#include "serving/platform_names.h"
 #include "study/runner.h"
 
 namespace assay {
@@ -38,10 +38,11 @@ std::string MachineLine(const machine::Fingerprint& f) {
 Result<AuditSetting> MakeSetting(Store& store, const AuditRequest& request, const machine::Fingerprint& fingerprint) {
   AuditSetting setting;
   ASSAY_TRY(setting.usecase, formats::ReadUseCase(request.usecase_path));
-  ASSAY_RETURN_IF_ERROR(CheckPlatformNames(setting.usecase));
+  ASSAY_RETURN_IF_ERROR(serving::CheckPlatformNames(setting.usecase));
   if (request.trace_path) {
     setting.usecase.workload.trace_path = request.trace_path;
     setting.usecase.workload.arrivals = formats::Arrivals::kTrace;
+    setting.usecase.workload.requests = std::nullopt;  // of the traffic that is replaced
   }
   ASSAY_TRY(const Settings settings, ParseSettings(request.settings, setting.usecase));
   setting.conditions = {settings.scenario, settings.assume};
@@ -50,7 +51,7 @@ Result<AuditSetting> MakeSetting(Store& store, const AuditRequest& request, cons
   setting.measure_seconds = request.measure_seconds;
   setting.machine_id = fingerprint.Id();
   setting.command = request.command;
-  ASSAY_TRY(setting.traffic, MakeTraffic(setting.usecase, setting.conditions.scenario, request.seed));
+  ASSAY_TRY(setting.traffic, serving::MakeTraffic(setting.usecase, setting.conditions.scenario, request.seed));
   // Contents, not names: an edited trace or model is another audit.
   std::string all = setting.usecase.text + request.version + request.trace_path.value_or("") + std::to_string(request.seed) + setting.machine_id;
   all += fmt::format("{} {} {}", formats::CountParameters(setting.usecase.model).total, formats::WeightBytes(setting.usecase.model), setting.usecase.model.layers);
@@ -122,7 +123,7 @@ std::vector<std::string> NotesOf(const AuditSetting& setting) {
   }
   std::string unused;
   for (const formats::Assumption& assumption : usecase.assume) {
-    if (!(usecase.platform.is_this_cpu ? BatchUsesAssumption(assumption.name) : UsesAssumption(assumption.name))) unused += (unused.empty() ? "assume." : ", assume.") + assumption.name;
+    if (!(usecase.platform.is_this_cpu ? BatchUsesAssumption(assumption.name) : serving::UsesAssumption(assumption.name))) unused += (unused.empty() ? "assume." : ", assume.") + assumption.name;
   }
   if (usecase.workload.shared_prefix) unused += unused.empty() ? "workload.shared_prefix" : ", workload.shared_prefix";
   if (usecase.engine.policy.speculation) unused += unused.empty() ? "engine.policy.speculation" : ", engine.policy.speculation";
@@ -132,6 +133,8 @@ std::vector<std::string> NotesOf(const AuditSetting& setting) {
 }
 
 }  // namespace
+
+using serving::Scenario;
 
 Result<Settings> ParseSettings(const std::vector<std::string>& settings, const formats::UseCase& usecase) {
   Settings out;
@@ -163,7 +166,7 @@ Result<Settings> ParseSettings(const std::vector<std::string>& settings, const f
     }
     for (const formats::AssumptionRow& row : formats::KnownAssumptions()) {
       if (name != "assume." + std::string(row.name)) continue;
-      if (!(usecase.platform.is_this_cpu ? BatchUsesAssumption(row.name) : UsesAssumption(row.name))) return BadInput(fmt::format("--set {}: nothing here depends on it yet", name));
+      if (!(usecase.platform.is_this_cpu ? BatchUsesAssumption(row.name) : serving::UsesAssumption(row.name))) return BadInput(fmt::format("--set {}: nothing here depends on it yet", name));
       if (*low < row.low || *high > row.high) return BadInput(fmt::format("--set {}: must lie between {:g} and {:g}", name, row.low, row.high));
       out.assume[std::string(row.name)] = {*low, *high};
       found = true;

@@ -9,7 +9,6 @@
 
 #include "advice/audit.h"
 #include "advice/serving_facts.h"
-#include "advice/traffic.h"
 #include "core/result.h"
 #include "store/store.h"
 
@@ -39,8 +38,8 @@ Result<AuditOutcome> RunAudit(Store& store, const AuditRequest& request);
 
 // The settings of --set, checked: unknown names are refused with the nearest known one.
 struct Settings {
-  Scenario scenario;
-  AssumeOverrides assume;
+  serving::Scenario scenario;
+  serving::AssumeOverrides assume;
 };
 Result<Settings> ParseSettings(const std::vector<std::string>& settings, const formats::UseCase& usecase);
 

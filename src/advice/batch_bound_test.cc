@@ -13,7 +13,7 @@ class BatchBound : public testing::Test {
   void SetUp() override {
     setting_.usecase = std::move(formats::ReadUseCase(std::string(ASSAY_SOURCE_DIR) + "/usecases/batch_summaries_cpu.toml")).value();
     setting_.usecase.assume.clear();
-    setting_.traffic = std::move(MakeTraffic(setting_.usecase, {}, 1)).value();
+    setting_.traffic = std::move(serving::MakeTraffic(setting_.usecase, {}, 1)).value();
   }
   Quantity Hours(const CpuCeilings& ceilings, size_t plan = 0) {
     setting_.plans = std::move(PlanCandidates(setting_.usecase)).value();

@@ -26,29 +26,10 @@ Result<ParameterSet> Resolve(const Mechanism& mechanism, const formats::Mechanis
   return ParameterSet::Make(mechanism, positional, named);
 }
 
-// Bytes of scales beside one token of one key/value head, K and V together.
-double ScaleBytes(const formats::KvFormat& kv, int64_t head_dim, int64_t kv_heads) {
-  const double bytes = BytesOf(kv.scale_dtype.value_or(DType::kF32), 1);
-  switch (kv.scale) {
-    case formats::ScaleGranularity::kNone:
-    case formats::ScaleGranularity::kTensor:
-    case formats::ScaleGranularity::kHead: return 0;
-    case formats::ScaleGranularity::kToken: return 2 * bytes / static_cast<double>(kv_heads);
-    case formats::ScaleGranularity::kTokenHead: return 2 * bytes;
-    // One scale a channel of a 64-token page for K, one a token for V.
-    case formats::ScaleGranularity::kPage: return bytes * (static_cast<double>(head_dim) / 64 + 1);
-    case formats::ScaleGranularity::kBlock:
-      return 2 * bytes * static_cast<double>(head_dim) / static_cast<double>(kv.scale_block_elements.value_or(32));
-  }
-  return 0;
-}
-
 Result<CandidatePlan> PlanOne(const formats::UseCase& usecase, const formats::Candidate& candidate, std::string letter) {
   CandidatePlan plan;
   plan.letter = std::move(letter);
   plan.candidate = &candidate;
-  plan.cache_bytes_per_element = BitsOf(candidate.kv.dtype) / 8.0;
-  plan.scale_bytes_per_token_head = ScaleBytes(candidate.kv, usecase.model.head_dim, usecase.model.kv_heads);
   for (const formats::LayerCount& count : formats::CountLayers(candidate.layers)) {
     LayerGroup group;
     ASSAY_TRY(group.mechanism, FindMechanism(count.mechanism.id));
@@ -67,7 +48,7 @@ Result<CandidatePlan> PlanOne(const formats::UseCase& usecase, const formats::Ca
 
 // Nothing that is computed here can tell the two apart.
 bool SameDesign(const CandidatePlan& a, const CandidatePlan& b) {
-  return a.StackText() == b.StackText() && a.KvText() == b.KvText() && a.scale_bytes_per_token_head == b.scale_bytes_per_token_head &&
+  return a.StackText() == b.StackText() && a.candidate->kv == b.candidate->kv &&
          a.candidate->implementation.engine == b.candidate->implementation.engine && a.candidate->implementation.version == b.candidate->implementation.version;
 }
 
@@ -84,13 +65,12 @@ std::optional<int64_t> SmallestFrom(int64_t limit, const std::function<bool(int6
 }  // namespace
 
 CostQuery CandidatePlan::QueryFor(const LayerGroup& group, int64_t new_tokens, int64_t context_tokens) const {
-  return {.shape = group.shape,
-          .parameters = group.read_mechanism != nullptr ? group.read_parameters : group.parameters,
-          .new_tokens = new_tokens,
-          .context_tokens = context_tokens,
-          .sequences = 1,
-          .cache_bytes_per_element = cache_bytes_per_element,
-          .scale_bytes_per_token_head = scale_bytes_per_token_head};
+  const bool reads = group.read_mechanism != nullptr;
+  CostQuery query = platform::CacheQuery(reads ? *group.read_mechanism : *group.mechanism, group.shape, reads ? group.read_parameters : group.parameters,
+                                         candidate->kv);
+  query.new_tokens = new_tokens;
+  query.context_tokens = context_tokens;
+  return query;
 }
 
 LayerCost CandidatePlan::TotalCost(int64_t new_tokens, int64_t context_tokens) const {
@@ -110,23 +90,12 @@ LayerCost CandidatePlan::TotalCost(int64_t new_tokens, int64_t context_tokens) c
 LayerCost CandidatePlan::DecodeCost(int64_t context_tokens) const { return TotalCost(1, context_tokens); }
 LayerCost CandidatePlan::PrefillCost(int64_t prompt_tokens) const { return TotalCost(prompt_tokens, 0); }
 
-std::vector<KvGrowth> CandidatePlan::Growth() const {
-  std::vector<KvGrowth> all;
+double CandidatePlan::ResidentBytesAt(double tokens) const {
+  double bytes = 0;
   for (const LayerGroup& group : groups) {
     const Mechanism& mechanism = group.read_mechanism != nullptr ? *group.read_mechanism : *group.mechanism;
     const CostQuery query = QueryFor(group, 1, 0);
-    const ResidentBytes one = mechanism.resident(group.shape, query.parameters, query);
-    const auto layers = static_cast<double>(group.layers);
-    all.push_back({.per_token_bytes = layers * one.per_token, .per_sequence_bytes = layers * one.per_sequence, .token_cap = one.token_cap, .heads = one.split_heads});
-  }
-  return all;
-}
-
-double CandidatePlan::ResidentBytesAt(double tokens) const {
-  double bytes = 0;
-  for (const KvGrowth& growth : Growth()) {
-    const double kept = growth.token_cap >= 0 ? std::min(tokens, growth.token_cap) : tokens;
-    bytes += growth.per_sequence_bytes + growth.per_token_bytes * kept;
+    bytes += static_cast<double>(group.layers) * mechanism.resident(group.shape, query.parameters, query).At(tokens);
   }
   return bytes;
 }
@@ -169,7 +138,7 @@ Result<std::vector<CandidatePlan>> PlanCandidates(const formats::UseCase& usecas
 
 std::vector<const FeatureRisk*> RisksOf(const CandidatePlan& plan, const formats::UseCase& usecase) {
   const auto concerns = [&](const FeatureRisk& risk) {
-    if (risk.feature == "kv_quantisation") return plan.cache_bytes_per_element < 2;
+    if (risk.feature == "kv_quantisation") return BitsOf(plan.candidate->kv.dtype) < 16;
     if (risk.feature == "prefix_cache") return usecase.engine.policy.prefix_cache.value_or(true);  // engines have it on unless told otherwise
     if (risk.feature == "speculation") return usecase.engine.policy.speculation.has_value();
     return true;

@@ -24,20 +24,10 @@ struct LayerGroup {
   ParameterSet read_parameters;
 };
 
-// What a group of layers keeps of one sequence.
-struct KvGrowth {
-  double per_token_bytes = 0;
-  double per_sequence_bytes = 0;
-  double token_cap = -1;  // tokens kept; -1: all
-  int64_t heads = 0;      // that tensor parallelism can share out; 1: replicated
-};
-
 struct CandidatePlan {
   std::string letter;
   const formats::Candidate* candidate = nullptr;
   std::vector<LayerGroup> groups;
-  double cache_bytes_per_element = 2;
-  double scale_bytes_per_token_head = 0;
   std::string same_as;  // letter of an earlier plan of the same design; empty: none
 
   [[nodiscard]] std::string StackText() const;  // "27 x sliding_window(1024) + 5 x gqa"
@@ -45,7 +35,6 @@ struct CandidatePlan {
   // All layers, one sequence, one device group (no replication by parallelism).
   [[nodiscard]] double ResidentBytesAt(double tokens) const;
   [[nodiscard]] double StateBytes() const;  // what does not grow
-  [[nodiscard]] std::vector<KvGrowth> Growth() const;  // one entry a group of layers
   // Mixer work and traffic of one decoded token of one sequence whose cache holds `context_tokens` tokens, all layers.
   [[nodiscard]] LayerCost DecodeCost(int64_t context_tokens) const;
   [[nodiscard]] LayerCost PrefillCost(int64_t prompt_tokens) const;

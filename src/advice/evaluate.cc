@@ -30,7 +30,7 @@ Quantity EffortDays(const formats::UseCase& usecase, const CandidatePlan& plan) 
 }
 
 // Facts under other conditions, cheaply: the rate limit searched anew, latencies as today's unless the limit is gone.
-std::vector<CandidateFacts> QuickFacts(const FlipSearch& search, const Conditions& conditions, const Traffic& traffic) {
+std::vector<CandidateFacts> QuickFacts(const FlipSearch& search, const Conditions& conditions, const serving::Traffic& traffic) {
   const auto& plans = *search.plans;
   std::vector<CandidateFacts> facts(plans.size());
   ThreadPool pool(static_cast<int>(AllowedCpus().size()));
@@ -82,7 +82,7 @@ std::vector<Knob> KnobsOf(const FlipSearch& search) {
   both_ways("prompt_length_factor", search.conditions.scenario.prompt_length_factor, {1.5, 2, 4, 8}, [](Conditions& c, double v) { c.scenario.prompt_length_factor = v; }, Knob::Needs::kService);
   // An assumption is tried at both ends of its range.
   for (const formats::Assumption& assumption : search.usecase->assume) {
-    if (search.conditions.assume.contains(assumption.name) || !UsesAssumption(assumption.name)) continue;
+    if (search.conditions.assume.contains(assumption.name) || !serving::UsesAssumption(assumption.name)) continue;
     const double middle = (assumption.range.low + assumption.range.high) / 2;
     for (const double end : {assumption.range.low, assumption.range.high}) {
       knobs.push_back({.name = "assume." + assumption.name, .today = middle, .trials = {end},
@@ -94,7 +94,7 @@ std::vector<Knob> KnobsOf(const FlipSearch& search) {
 
 // The advice under `conditions`, cheaply; `cached` holds today's facts for knobs that do not touch a replica's limit.
 Advice QuickAdvice(const FlipSearch& search, const Conditions& conditions, Knob::Needs needs) {
-  const auto traffic = MakeTraffic(*search.usecase, conditions.scenario, search.seed);
+  const auto traffic = serving::MakeTraffic(*search.usecase, conditions.scenario, search.seed);
   if (!traffic.ok()) return search.today;
   std::vector<CandidateFacts> facts;
   if (needs == Knob::Needs::kService) {
@@ -106,7 +106,7 @@ Advice QuickAdvice(const FlipSearch& search, const Conditions& conditions, Knob:
 }
 
 Advice FullAdvice(const FlipSearch& search, const Conditions& conditions) {
-  const auto traffic = MakeTraffic(*search.usecase, conditions.scenario, search.seed);
+  const auto traffic = serving::MakeTraffic(*search.usecase, conditions.scenario, search.seed);
   if (!traffic.ok()) return search.today;
   std::vector<CandidateFacts> facts(search.plans->size());
   ThreadPool pool(static_cast<int>(AllowedCpus().size()));

@@ -12,8 +12,8 @@
 namespace assay {
 
 struct Conditions {
-  Scenario scenario;
-  AssumeOverrides assume;
+  serving::Scenario scenario;
+  serving::AssumeOverrides assume;
 };
 
 Objectives ObjectivesOf(const formats::UseCase& usecase);

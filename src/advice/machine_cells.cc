@@ -80,7 +80,7 @@ struct KernelShape {
 
 // The use case's own shapes, a cell each: a stop loses at most one of them.
 std::vector<KernelShape> KernelShapes(const AuditSetting& setting) {
-  const TrafficShape shape = ShapeOf(setting.traffic);
+  const serving::TrafficShape shape = ShapeOf(setting.traffic);
   const auto tokens = [](double wanted, int64_t longest) { return std::clamp<int64_t>(std::llround(wanted), 64, longest); };
   std::vector<KernelShape> shapes = {{Phase::kPrefill, tokens(shape.prompt_p50, kLongestPrefill)}, {Phase::kDecode, tokens(shape.decode_context_p50, kLongestDecode)}};
   const int64_t far = tokens(shape.decode_context_p95, kLongestDecode);

@@ -7,16 +7,18 @@
 #include <cmath>
 #include <limits>
 
-#include "advice/step_model.h"
 #include "serving/rate_limit.h"
 #include "stats/descriptive.h"
 
 namespace assay {
 namespace {
 
-// The three points of what is uncertain.
-enum Corner : size_t { kOptimistic = 0, kLikely = 1, kPessimistic = 2 };
-constexpr std::array kCorners = {kOptimistic, kLikely, kPessimistic};
+using serving::Corner;
+using serving::kCorners;
+using serving::kFast;
+using serving::kLikely;
+using serving::kSlow;
+using serving::TrafficShape;
 
 constexpr double kIdleRate = 1e-3;              // requests/s: every request finds the service empty
 constexpr size_t kFewestRequests = 100;         // a p95 of fewer is a guess, and a rate limit found with them is the length of the trace
@@ -28,79 +30,6 @@ struct SearchEffort {
 };
 constexpr SearchEffort kThorough = {2000, 1.005};
 constexpr SearchEffort kQuick = {500, 1.03};
-// Device memory that neither weights nor cache use (activations, graphs, workspace); swept unless the use case says better.
-constexpr formats::Interval kMemoryOverheadGib = {2, 6};
-
-double At(const formats::Interval& range, Corner corner) {
-  if (corner == kOptimistic) return range.low;
-  if (corner == kPessimistic) return range.high;
-  return range.low > 0 ? std::sqrt(range.low * range.high) : (range.low + range.high) / 2;
-}
-
-constexpr std::string_view kUsedAssumptions[] = {
-    "host_us_per_step",         "sampling_us_per_step", "layer_overhead_us",   "norms_us_per_layer",   "rope_us_per_layer",   "activation_us_per_layer",
-    "sampling_us_per_sequence", "host_us_per_request",  "memory_overhead_gib", "kernel_time_factor",   "communication_factor", "cache_fragmentation_share"};
-
-// A range by name: an override, the use case's, or nothing.
-const formats::Interval* Assumed(const ServingRequest& request, std::string_view name) {
-  if (const auto found = request.assume.find(name); found != request.assume.end()) return &found->second;
-  return request.usecase->Assumed(name);
-}
-
-// The draw of a corner: the platform's declared ranges, narrowed by what the use case assumes.
-platform::StepDraw DrawOf(const ServingRequest& request, const platform::Profile& profile, const platform::StepModel& model, Corner corner) {
-  platform::StepDraw draw = corner == kLikely ? platform::LikelyDraw() : platform::CornerDraw(profile, model, corner == kPessimistic);
-  const auto take = [&](std::string_view name, auto&& use) {
-    if (const formats::Interval* range = Assumed(request, name); range != nullptr) use(At(*range, corner));
-  };
-  double host_us = 0, layer_us = 0;
-  take("host_us_per_step", [&](double us) { host_us += us; });
-  take("sampling_us_per_step", [&](double us) { host_us += us; });
-  if (host_us > 0) draw.host_ms = host_us / 1000;
-  take("layer_overhead_us", [&](double us) { layer_us += us; });
-  for (const char* part : {"norms_us_per_layer", "rope_us_per_layer", "activation_us_per_layer"}) take(part, [&](double us) { layer_us += us; });
-  if (layer_us > 0) draw.layer_overhead_us = layer_us;
-  take("sampling_us_per_sequence", [&](double us) { draw.host_us_per_sequence = us; });
-  take("host_us_per_request", [&](double us) { draw.request_overhead_ms = us / 1000; });
-  take("kernel_time_factor", [&](double factor) { draw.attention_factor *= factor, draw.prefill_factor *= factor, draw.gemm_factor *= factor; });
-  take("communication_factor", [&](double factor) { draw.collective_factor *= factor; });
-  return draw;
-}
-
-Result<serving::KvPool> PoolOf(const ServingRequest& request, const platform::Gpu& gpu, Corner corner) {
-  const formats::UseCase& usecase = *request.usecase;
-  const auto ranks = static_cast<double>(usecase.platform.parallel.tensor);
-  const formats::Interval* overhead = Assumed(request, "memory_overhead_gib");
-  const double memory = usecase.platform.memory_gib ? *usecase.platform.memory_gib * 0x1p30 : gpu.memory_bytes;
-  const double weights = formats::WeightBytes(usecase.model) / ranks;
-  double bytes = memory * usecase.platform.memory_fraction - weights - At(overhead != nullptr ? *overhead : kMemoryOverheadGib, corner) * 0x1p30;
-  if (const formats::Interval* lost = Assumed(request, "cache_fragmentation_share"); lost != nullptr) bytes *= 1 - At(*lost, corner);
-  if (bytes <= 0) {
-    return Unsupported(fmt::format("{:.1f} GiB of weights do not fit {} rank(s) of {} at memory_fraction {}; use more ranks or a smaller weight type",
-                                   weights * ranks / 0x1p30, ranks, gpu.name, usecase.platform.memory_fraction));
-  }
-  serving::KvPool pool;
-  pool.pool_bytes = static_cast<int64_t>(bytes);
-  pool.block_tokens = static_cast<int32_t>(usecase.engine.policy.block_tokens.value_or(16));
-  for (const KvGrowth& growth : request.plan->Growth()) {
-    // A rank holds its share of the heads; latent caches and states of fewer heads than ranks are replicated.
-    const double share = std::max(1.0 / ranks, 1.0 / static_cast<double>(growth.heads));
-    pool.state_bytes += static_cast<int64_t>(std::ceil(growth.per_sequence_bytes * share));
-    if (growth.per_token_bytes > 0) {
-      pool.groups.push_back({.bytes_per_token = static_cast<int64_t>(std::ceil(growth.per_token_bytes * share)),
-                             .window_tokens = static_cast<int32_t>(std::max(growth.token_cap, 0.0))});
-    }
-  }
-  return pool;
-}
-
-serving::Policy PolicyOf(const formats::EnginePolicy& given) {
-  serving::Policy policy;
-  policy.max_batched_tokens = static_cast<int>(given.max_batched_tokens.value_or(policy.max_batched_tokens));
-  policy.max_sequences = static_cast<int>(given.max_sequences.value_or(policy.max_sequences));
-  policy.prefill = given.chunked_prefill.value_or(true) ? serving::PrefillMode::kChunked : serving::PrefillMode::kWhole;
-  return policy;
-}
 
 // Everything that one corner needs to simulate.
 struct Service {
@@ -110,36 +39,13 @@ struct Service {
   double outside_share = 0;  // of busy time, at the highest rate that was found to hold
 };
 
-// The profile and the step model of a request.
-struct Timing {
-  platform::Profile profile;
-  platform::StepModel model;
-};
-
-Result<Timing> TimingOf(const ServingRequest& request) {
-  Timing timing;
-  ASSAY_TRY(timing.profile, platform::LoadProfile(request.usecase->platform.profile_path.value_or(ProfileNameOf(*request.plan, *request.usecase))));
-  ASSAY_TRY(timing.model, StepModelOf(*request.plan, *request.usecase));
-  return timing;
+Result<serving::Deployment> DeploymentFor(const ServingRequest& request) {
+  return serving::DeploymentOf(*request.usecase, *request.plan->candidate, serving::Assumptions(*request.usecase, request.assume));
 }
 
-Result<const platform::Gpu*> GpuOf(const ServingRequest& request) {
-  const std::string name = request.usecase->platform.gpu.value_or("cpu");
-  const platform::Gpu* gpu = platform::FindGpu(name);
-  if (gpu == nullptr) return Unsupported(fmt::format("no datasheet of '{}'; `assay platform list` names those known", name));
-  return gpu;
-}
-
-Result<platform::StepTimer> MakeTimer(const ServingRequest& request, Corner corner) {
-  ASSAY_TRY(const Timing timing, TimingOf(request));
-  return platform::StepTimer::Make(timing.profile, timing.model, DrawOf(request, timing.profile, timing.model, corner));
-}
-
-Result<Service> MakeService(const ServingRequest& request, Corner corner) {
-  ASSAY_TRY(const platform::Gpu* gpu, GpuOf(request));
-  ASSAY_TRY(platform::StepTimer timer, MakeTimer(request, corner));
-  ASSAY_TRY(serving::KvPool pool, PoolOf(request, *gpu, corner));
-  return Service{serving::TimedSteps(std::move(timer)), std::move(pool), PolicyOf(request.usecase->engine.policy)};
+Result<Service> MakeService(const serving::Deployment& deployment, Corner corner) {
+  ASSAY_TRY(serving::TimedSteps steps, deployment.Steps(corner));
+  return Service{std::move(steps), deployment.pools[corner], deployment.policy};
 }
 
 struct Latencies {
@@ -218,7 +124,7 @@ struct FromSteps {
 
 // Under a growing backlog a wait tells the length of the run: it is at least what the corner without one waits, and open above.
 void OpenForOverload(const std::array<bool, 3>& overloaded, Quantity* waits) {
-  if (!overloaded[kLikely] && !overloaded[kPessimistic]) return;
+  if (!overloaded[kLikely] && !overloaded[kSlow]) return;
   waits->high = std::numeric_limits<double>::infinity();
   if (overloaded[kLikely]) {
     waits->value = waits->low;
@@ -242,8 +148,8 @@ void Refuse(ServingFacts& facts, const std::string& reason) {
 Quantity ShareOf(const FromSteps& from, const std::array<platform::StepParts, 3>& parts, std::string origin) {
   const auto share = [](double attention, double rest) { return attention / (attention + rest); };
   const auto rest = [&](Corner corner) { return parts[corner].total_ms() - parts[corner].attention_ms; };
-  Quantity made = from.Make({share(parts[kOptimistic].attention_ms, rest(kPessimistic)), platform::AttentionShare(parts[kLikely]),
-                             share(parts[kPessimistic].attention_ms, rest(kOptimistic))}, Grows::kWithTime, "fraction", std::move(origin));
+  Quantity made = from.Make({share(parts[kFast].attention_ms, rest(kSlow)), platform::AttentionShare(parts[kLikely]),
+                             share(parts[kSlow].attention_ms, rest(kFast))}, Grows::kWithTime, "fraction", std::move(origin));
   made.high = std::min(made.high, 1.0);  // a share, at most all of it
   return made;
 }
@@ -282,15 +188,18 @@ std::vector<ServingFacts::Load> SampleLoad(const std::vector<serving::Request>& 
 
 }  // namespace
 
-bool UsesAssumption(std::string_view name) { return std::find(std::begin(kUsedAssumptions), std::end(kUsedAssumptions), name) != std::end(kUsedAssumptions); }
-
 bool IsExtrapolated(const Quantity& outside_share) { return !outside_share.refused() && outside_share.value > platform::kOutsideShareTolerated; }
 
 ServingFacts EvaluateServing(const ServingRequest& request) {
   ServingFacts facts;
+  const auto deployment = DeploymentFor(request);
+  if (!deployment.ok()) {
+    Refuse(facts, deployment.error().message);
+    return facts;
+  }
   std::vector<Service> services;
   for (const Corner corner : kCorners) {
-    auto service = MakeService(request, corner);
+    auto service = MakeService(*deployment, corner);
     if (!service.ok()) {
       Refuse(facts, service.error().message);
       return facts;
@@ -301,7 +210,7 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
     Refuse(facts, fmt::format("{} requests are too few for a 95th percentile; give at least {}", request.traffic->unit_rate.size(), kFewestRequests));
     return facts;
   }
-  const std::string profile = ProfileNameOf(*request.plan, *request.usecase);
+  const std::string profile = deployment->profile.name();
   facts.rate_origin = fmt::format("kernel times of {}; {}; {}", profile, request.traffic->origin,
                                   "interval: optimistic and pessimistic corner of kernel errors and assumed parts; weakest part: norms, sampling and host time, declared ranges");
 
@@ -363,7 +272,7 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
   // One step at the likely batch, timed in every corner, so that the interval is of time and not of batch size.
   const int sequences = std::max(1, static_cast<int>(std::lround(batch[kLikely])));
   for (const Corner corner : kCorners) {
-    auto timer_or = MakeTimer(request, corner);
+    auto timer_or = platform::StepTimer::Make(deployment->profile, deployment->model, deployment->draws[corner], deployment->gpu.name);
     if (!timer_or.ok()) continue;  // it was made a moment ago for the same request
     platform::StepTimer& timer = *timer_or;
     decode_parts[corner] = timer.Step({}, sequences, shape.decode_context_mean);
@@ -402,9 +311,11 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
 Quantity QuickMaxRate(const ServingRequest& request) {
   std::array<double, 3> rates{};
   std::array<serving::RateLimit, 3> limits;
+  const auto deployment = DeploymentFor(request);
+  if (!deployment.ok()) return Quantity::Refused("1/s", deployment.error().message);
   std::vector<Service> services;
   for (const Corner corner : kCorners) {
-    auto service = MakeService(request, corner);
+    auto service = MakeService(*deployment, corner);
     if (!service.ok()) return Quantity::Refused("1/s", service.error().message);
     services.push_back(std::move(service).value());
     const auto limit = MaxRate(request, services.back(), kQuick);
@@ -418,20 +329,17 @@ Quantity QuickMaxRate(const ServingRequest& request) {
 }
 
 Result<DecodeStepModel> DecodeStepModel::Make(const ServingRequest& request) {
-  ASSAY_TRY(const Timing timing, TimingOf(request));
+  ASSAY_TRY(const serving::Deployment deployment, DeploymentFor(request));
   std::vector<platform::StepTimer> timers;
   for (const Corner corner : kCorners) {
-    platform::StepDraw draw = DrawOf(request, timing.profile, timing.model, kLikely);
-    const platform::StepDraw at_corner = DrawOf(request, timing.profile, timing.model, corner);
-    draw.attention_factor = at_corner.attention_factor;
-    draw.prefill_factor = at_corner.prefill_factor;
-    draw.outside_factor = at_corner.outside_factor;
-    ASSAY_TRY(platform::StepTimer timer, platform::StepTimer::Make(timing.profile, timing.model, draw));
+    platform::StepDraw draw = deployment.draws[kLikely];
+    draw.attention_factor = deployment.draws[corner].attention_factor;
+    draw.prefill_factor = deployment.draws[corner].prefill_factor;
+    draw.outside_factor = deployment.draws[corner].outside_factor;
+    ASSAY_TRY(platform::StepTimer timer, platform::StepTimer::Make(deployment.profile, deployment.model, draw, deployment.gpu.name));
     timers.push_back(std::move(timer));
   }
-  ASSAY_TRY(const platform::Gpu* gpu, GpuOf(request));
-  ASSAY_TRY(serving::KvPool pool, PoolOf(request, *gpu, kLikely));
-  return DecodeStepModel(std::move(timers[0]), std::move(timers[1]), std::move(timers[2]), std::move(pool));
+  return DecodeStepModel(std::move(timers[0]), std::move(timers[1]), std::move(timers[2]), deployment.pools[kLikely]);
 }
 
 DecodeStepModel::Step DecodeStepModel::At(double context_tokens, int sequences) {

@@ -2,28 +2,22 @@
 // likely values, pessimistic corner), so that every number carries an interval.
 #pragma once
 
-#include <map>
 #include <string>
 #include <vector>
 
 #include "advice/candidate_plan.h"
-#include "advice/traffic.h"
 #include "core/quantity.h"
+#include "serving/deployment.h"
+#include "serving/traffic.h"
 
 namespace assay {
-
-// Ranges that replace the use case's own, by name ("host_us_per_step"); a fixed value has equal ends.
-using AssumeOverrides = std::map<std::string, formats::Interval, std::less<>>;
 
 struct ServingRequest {
   const formats::UseCase* usecase = nullptr;
   const CandidatePlan* plan = nullptr;
-  const Traffic* traffic = nullptr;
-  AssumeOverrides assume;
+  const serving::Traffic* traffic = nullptr;
+  serving::AssumeOverrides assume;
 };
-
-// Whether an assumption of that name changes anything here; the others are named in the audit's notes instead of being ignored in silence.
-bool UsesAssumption(std::string_view name);
 
 struct ServingFacts {
   Quantity max_rate;  // of one replica, within the objectives; all below refused with the same reason where no time is known

@@ -22,7 +22,7 @@ ServingFacts FactsFor(const std::string& text) {
     return {};
   }
   const auto plans = PlanCandidates(*usecase);
-  const auto traffic = MakeTraffic(*usecase, {}, 1);
+  const auto traffic = serving::MakeTraffic(*usecase, {}, 1);
   if (!plans.ok() || !traffic.ok()) {
     ADD_FAILURE() << (plans.ok() ? traffic.error() : plans.error()).message;
     return {};

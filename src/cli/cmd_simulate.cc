@@ -7,16 +7,11 @@
 #include <optional>
 
 #include "cli/command.h"
-#include "formats/model_spec.h"
-#include "formats/trace.h"
-#include "formats/usecase.h"
-#include "platform/model_steps.h"
-#include "platform/profile.h"
+#include "core/dtype.h"
 #include "platform/step_time.h"
 #include "serving/forecast.h"
-#include "serving/deployment.h"
 #include "serving/metrics.h"
-#include "serving/workload.h"
+#include "serving/simulation.h"
 #include "study/progress.h"
 #include "study/runner.h"
 
@@ -32,6 +27,7 @@ struct Options {
   std::string candidate;
   std::string model = "llama-3.1-8b";
   std::optional<int64_t> requests;
+  std::optional<int64_t> replicas;
   std::string profile = "h100_sxm/vllm/0.24.0";
   std::string kv_dtype = "bf16";
   std::string weight_dtype = "bf16";
@@ -43,7 +39,6 @@ struct Options {
   double memory_fraction = 0.9;
 };
 
-constexpr int64_t kDrawnRequests = 10'000;  // of a use case that does not say how many
 constexpr double kLeastRateScale = 1e-6;
 constexpr double kMostRateScale = 1e6;
 
@@ -78,11 +73,12 @@ json LedgerJson(const Outcome& o) {
                       {"other", b.other_ms / total}, {"host", b.host_ms / total}, {"idle", o.ledger.idle_ms / total}}}};
 }
 
-void PrintText(const std::string& profile, const Forecast& forecast) {
+void PrintText(const Simulation& simulation, const Forecast& forecast) {
   const Outcome& o = forecast.likely_outcome;
   const Summary& s = forecast.likely;
   fmt::print("{} requests in {:.0f} s of virtual time, {}; {} preemptions, {} refused; simulated in {:.2f} CPU s\n", s.requests, o.virtual_ms / 1e3,
              s.requests > 0 ? fmt::format("{:.1f} tokens/s", s.output_tokens_per_s) : "no tokens", o.preemptions, s.refused, forecast.likely_cpu_seconds);
+  fmt::print("  {}\n", simulation.origin);
   fmt::print("  {:<6} {:>22} {:>22} {:>22}\n", "ms", "p50", "p95", "p99");
   const auto row = [&](const char* name, const Percentiles Summary::*of, bool waits) {
     const Percentiles& p = s.*of;
@@ -112,93 +108,36 @@ void PrintText(const std::string& profile, const Forecast& forecast) {
              b.gemm_ms / total, b.collective_ms / total, b.other_ms / total, b.host_ms / total, o.ledger.idle_ms / total);
   fmt::print("  KV pool: mean {:.1f} %, peak {:.1f} %\n", 100 * o.kv_mean_share, 100 * o.kv_peak_share);
   fmt::print("  basis: {}; kernels from {}; brackets: everything uncertain fast, to everything slow (norms, host and HTTP are assumed ranges)\n",
-             NameOf(forecast.basis), profile);
+             NameOf(forecast.basis), simulation.deployment.profile.name());
   for (const std::string& note : forecast.notes) fmt::print("  note: {}\n", note);
 }
-
-// What is to be simulated, from a use case's baseline or from the options alone.
-struct Plan {
-  formats::ModelSpec spec;
-  std::vector<formats::MechanismCall> layers;
-  platform::StepModelOptions step;
-  Policy policy;
-  int32_t block_tokens = 16;
-  double memory_fraction = 0.9;
-  Workload workload;
-  std::string profile;
-};
 
 Result<DType> ParseDType(std::string_view option, const std::string& name) {
   if (const auto dtype = DTypeFromName(name)) return *dtype;
   return BadInput(fmt::format("{} '{}' is no dtype; bf16 and fp8 are measured", option, name));
 }
 
-Result<formats::ModelSpec> FindModel(const std::string& model) {
-  const auto presets = formats::PresetNames();
-  if (std::find(presets.begin(), presets.end(), model) != presets.end()) return formats::ModelPreset(model);
-  return formats::ReadModelSpec(model);
-}
-
-Result<Plan> PlanFromOptions(const Options& o) {
-  Plan plan;
-  ASSAY_TRY(plan.spec, FindModel(o.model));
-  ASSAY_TRY(plan.step.cache, ParseDType("--kv-dtype", o.kv_dtype));
+Result<Simulation> FromOptions(const Options& o) {
+  DeploymentPlan plan;
+  ASSAY_TRY(plan.model, FindModel(o.model));
+  ASSAY_TRY(plan.step.kv.dtype, ParseDType("--kv-dtype", o.kv_dtype));
   ASSAY_TRY(plan.step.weights, ParseDType("--weight-dtype", o.weight_dtype));
   plan.step.tensor_parallel = o.tensor_parallel;
   plan.policy = {.max_batched_tokens = o.max_batched_tokens, .max_sequences = o.max_sequences,
                  .prefill = o.whole_prompts ? PrefillMode::kWhole : PrefillMode::kChunked};
   plan.memory_fraction = o.memory_fraction;
-  plan.profile = o.profile;
-  ASSAY_TRY(const formats::Trace trace, formats::ReadTrace(o.trace));
-  ASSAY_TRY(plan.workload, FromTrace(trace, {.rate = o.rate_scale}));
-  plan.workload.notes.insert(plan.workload.notes.begin(), trace.warnings.begin(), trace.warnings.end());
-  return plan;
+  return SimulationOfTrace(o.trace, o.rate_scale, plan, o.profile);
 }
 
-Result<Plan> PlanFromUseCase(const Options& o, uint64_t seed) {
-  ASSAY_TRY(formats::UseCase use_case, formats::ReadUseCase(o.use_case));
-  if (use_case.platform.is_this_cpu || !use_case.platform.gpu) {
-    return Unsupported(fmt::format("{}: serving is simulated on accelerators with measured tables, not on this CPU", o.use_case));
-  }
-  if (use_case.platform.parallel.pipeline > 1 || use_case.platform.parallel.context > 1) {
-    return Unsupported("pipeline and context parallelism are not simulated yet; set them to 1");
-  }
-  const formats::Candidate* candidate = o.candidate.empty() ? &use_case.baseline() : use_case.Find(o.candidate);
-  if (candidate == nullptr) return BadInput(fmt::format("{}: no candidate '{}'", o.use_case, o.candidate));
-  if (!o.trace.empty()) {
-    use_case.workload.trace_path = o.trace;
-    use_case.workload.arrivals = formats::Arrivals::kTrace;
-  }
-  if (o.requests) use_case.workload.requests = o.requests;
-  Plan plan;
-  plan.spec = use_case.model;
-  plan.layers = candidate->layers;
-  plan.step.tensor_parallel = static_cast<int>(use_case.platform.parallel.tensor);
-  ASSAY_TRY(plan.step.weights, platform::TimedWeights(use_case.model));
-  plan.step.cache = candidate->kv.dtype;
-  plan.step.read = candidate->read;
-  const formats::EnginePolicy& policy = use_case.engine.policy;
-  plan.policy = {.max_batched_tokens = static_cast<int>(policy.max_batched_tokens.value_or(o.max_batched_tokens)),
-                 .max_sequences = static_cast<int>(policy.max_sequences.value_or(o.max_sequences)),
-                 .prefill = policy.chunked_prefill.value_or(true) ? PrefillMode::kChunked : PrefillMode::kWhole};
-  plan.block_tokens = static_cast<int32_t>(policy.block_tokens.value_or(16));
-  plan.memory_fraction = use_case.platform.memory_fraction;
-  if (use_case.platform.memory_gib) {
-    const platform::Gpu* gpu = platform::FindGpu(*use_case.platform.gpu);
-    if (gpu == nullptr) return Unsupported(fmt::format("no datasheet of '{}'; `assay platform list` names those known", *use_case.platform.gpu));
-    plan.memory_fraction *= *use_case.platform.memory_gib * 0x1p30 / gpu->memory_bytes;
-  }
-  const formats::Implementation& engine = candidate->implementation;
-  plan.profile = use_case.platform.profile_path.value_or(
-      fmt::format("{}/{}/{}", *use_case.platform.gpu, engine.engine.empty() ? use_case.engine.name : engine.engine,
-                  engine.engine.empty() ? use_case.engine.version : engine.version));
-  ASSAY_TRY(plan.workload, FromUseCase(use_case.workload, kDrawnRequests, seed, {.rate = o.rate_scale}));
-  return plan;
+Result<Simulation> FromUseCase(const Options& o, uint64_t seed) {
+  return SimulationOf(o.use_case, {.candidate = o.candidate, .trace = o.trace.empty() ? std::nullopt : std::optional(o.trace), .requests = o.requests,
+                                   .replicas = o.replicas, .rate_factor = o.rate_scale, .seed = seed});
 }
 
-void PrintJson(const Plan& plan, const std::string& profile, const std::string& model, const KvPool& pool, const Forecast& forecast) {
+void PrintJson(const Simulation& simulation, const Forecast& forecast) {
   const Outcome& outcome = forecast.likely_outcome;
   const Summary& summary = forecast.likely;
+  const KvPool& pool = simulation.deployment.pools[kLikely];
   json assumed = json::array();
   for (const auto& range : platform::StepAssumptions()) {
     assumed.push_back({{"name", range.name}, {"unit", range.unit}, {"low", range.low}, {"likely", range.likely}, {"high", range.high}, {"source", range.source}});
@@ -206,9 +145,11 @@ void PrintJson(const Plan& plan, const std::string& profile, const std::string& 
   const json out = {{"schema_version", 1},
                     {"requests", summary.requests},
                     {"refused", summary.refused},
-                    {"dropped", plan.workload.dropped},
-                    {"beyond_context", plan.workload.beyond_context},
-                    {"traffic_notes", plan.workload.notes},
+                    {"dropped", simulation.dropped},
+                    {"beyond_context", simulation.beyond_context},
+                    {"traffic", simulation.origin},
+                    {"traffic_notes", simulation.notes},
+                    {"replicas", simulation.replicas},
                     {"stopped", forecast.stopped},
                     {"overloaded", summary.backlog.grows},
                     {"virtual_seconds", outcome.virtual_ms / 1e3},
@@ -217,11 +158,12 @@ void PrintJson(const Plan& plan, const std::string& profile, const std::string& 
                     {"e2e_ms", ToJson(forecast, &Summary::e2e_ms, true)},
                     {"output_tokens_per_s", summary.requests > 0 ? json(summary.output_tokens_per_s) : json()},
                     {"ledger", LedgerJson(outcome)},
-                    {"kv", {{"mean_share", outcome.kv_mean_share}, {"peak_share", outcome.kv_peak_share}, {"pool_bytes", pool.pool_bytes}}},
+                    {"kv", {{"mean_share", outcome.kv_mean_share}, {"peak_share", outcome.kv_peak_share}, {"pool_bytes", pool.pool_bytes},
+                             {"peak_bytes", outcome.kv_peak_share * static_cast<double>(pool.pool_bytes)}}},
                     {"preemptions", outcome.preemptions},
                     {"running_peak", outcome.running_peak},
-                    {"profile", profile},
-                    {"model", model},
+                    {"profile", simulation.deployment.profile.name()},
+                    {"model", simulation.deployment.model.name},
                     {"basis", NameOf(forecast.basis)},
                     {"notes", forecast.notes},
                     {"kernels_outside_coverage", forecast.kernels_outside_coverage},
@@ -236,43 +178,32 @@ Result<int> Run(const Options& options, const Common& common) {
     return BadInput(fmt::format("--rate-scale is {:g}; it must be between {:g} and {:g}", options.rate_scale, kLeastRateScale, kMostRateScale));
   }
   if (!(options.memory_fraction > 0) || options.memory_fraction > 1) return BadInput("--memory-fraction must be in (0, 1]");
-  ASSAY_TRY(Plan plan, options.use_case.empty() ? PlanFromOptions(options) : PlanFromUseCase(options, common.seed));
-  NoteBeyondContext(plan.spec, &plan.workload);
-  for (const std::string& note : plan.workload.notes) fmt::print(stderr, "{}\n", note);
-  ASSAY_TRY(const platform::Profile profile, platform::LoadProfile(plan.profile));
-  const platform::Gpu* gpu = platform::FindGpu(profile.gpu);
-  if (gpu == nullptr) return Unsupported(fmt::format("no datasheet of {}", profile.gpu));
-  Deployment deployment;
-  ASSAY_TRY(deployment.model, platform::MakeStepModel(plan.spec, plan.layers, plan.step));
-  deployment.weight_bytes = platform::RankWeightBytes(deployment.model, plan.spec);
-  deployment.memory_fraction = plan.memory_fraction;
-  deployment.block_tokens = plan.block_tokens;
-  deployment.policy = plan.policy;
+  ASSAY_TRY(const Simulation simulation, options.use_case.empty() ? FromOptions(options) : FromUseCase(options, common.seed));
+  for (const std::string& note : simulation.notes) fmt::print(stderr, "{}\n", note);
 
   const StopOnSignal stop;
   const auto forecast_or = [&] {
     Progress progress(stderr, common.quiet, 1, 0);
-    return MakeForecast(plan.workload.requests, {.profile = &profile, .deployment = &deployment, .watch = [&](double share) {
-                          progress.Share(share, fmt::format("of {} requests, at three draws", plan.workload.requests.size()));
+    return MakeForecast(simulation.requests, {.deployment = &simulation.deployment, .watch = [&](double share) {
+                          progress.Share(share, fmt::format("of {} requests, at three draws", simulation.requests.size()));
                           return !StopRequested();
                         }});
   }();
   ASSAY_TRY(const Forecast& forecast, forecast_or);
-  const KvPool pool = PoolOf(deployment, *gpu);
   if (common.json) {
-    PrintJson(plan, profile.name(), deployment.model.name, pool, forecast);
+    PrintJson(simulation, forecast);
   } else {
-    PrintText(profile.name(), forecast);
+    PrintText(simulation, forecast);
   }
   if (forecast.stopped) {
-    fmt::print(stderr, "assay: stopped; {} of {} requests had ended{}\n", forecast.likely.requests, plan.workload.requests.size(),
+    fmt::print(stderr, "assay: stopped; {} of {} requests had ended{}\n", forecast.likely.requests, simulation.requests.size(),
                forecast.likely_outcome.stopped ? ": what is shown is of those alone, and short ones end first" : ", their intervals are missing");
     return kStoppedExitCode;
   }
   if (forecast.likely.requests == 0) {
     return Error{ErrorKind::kNotHeld, fmt::format("no request was served, so there is no sample: each of the {} needs more cache than the pool of {:.2f} GiB "
                                                   "holds; use more ranks, a larger GPU or a smaller cache type", forecast.likely.refused,
-                                                  static_cast<double>(pool.pool_bytes) / 0x1p30)};
+                                                  static_cast<double>(simulation.deployment.pools[kLikely].pool_bytes) / 0x1p30)};
   }
   return static_cast<int>(kFine);
 }
@@ -284,7 +215,9 @@ void Register_simulate(CLI::App& app, const Common& common, int& exit_code) {
   app.add_option("--trace", options->trace, "requests: Azure CSV, Mooncake JSONL or arrival_s,prompt_tokens,output_tokens");
   app.add_option("--usecase", options->use_case, "a use case file: model, traffic, platform and policy from it; --trace then replaces its traffic");
   app.add_option("--candidate", options->candidate, "of the use case; default: its baseline");
-  app.add_option("--requests", options->requests, "to draw from a use case's distribution; default: what the file says, or 10,000");
+  app.add_option("--requests", options->requests, "of a use case: how many to draw, or the first so many of its trace; default: what the file says, or 4,000");
+  app.add_option("--replicas", options->replicas, "of a use case: how many share its traffic, of which one is simulated; default: its parallel.data")
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}));
   app.add_option("--model", options->model, "a preset, a config.json, a GGUF or TOML file")->capture_default_str();
   app.add_option("--profile", options->profile, "platform profile: GPU/ENGINE/VERSION or a .toml file")->capture_default_str();
   app.add_option("--rate-scale", options->rate_scale, "play the trace this many times as fast")->capture_default_str();

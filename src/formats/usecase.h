@@ -42,7 +42,7 @@ struct Workload {
   LengthDistribution prompt_tokens;  // used without a trace
   LengthDistribution output_tokens;
   std::optional<double> requests_per_second;  // needed for poisson
-  std::optional<int64_t> requests;            // needed for batch; poisson: how many to simulate, where given
+  std::optional<int64_t> requests;            // needed for batch without a trace; else how many to draw, or the first so many of the trace
   std::optional<SharedPrefix> shared_prefix;
   double rate_scale = 1;  // arrivals come this many times as fast
   std::string source;     // where the lengths and the rate come from, for the report
@@ -133,8 +133,9 @@ std::string_view NameOf(ScaleGranularity granularity);
 struct KvFormat {
   DType dtype = DType::kBf16;
   ScaleGranularity scale = ScaleGranularity::kNone;
-  std::optional<int64_t> scale_block_elements;  // for kBlock
-  std::optional<DType> scale_dtype;             // absent: f32 where there are scales
+  std::optional<int64_t> scale_block_elements = {};  // for kBlock
+  std::optional<DType> scale_dtype = {};             // absent: f32 where there are scales
+  friend bool operator==(const KvFormat&, const KvFormat&) = default;
 };
 
 struct Implementation {

@@ -54,28 +54,43 @@ Result<std::vector<formats::MechanismCall>> OwnLayers(const formats::ModelSpec& 
 // The share of what `heads` heads keep that one rank holds; fewer heads than ranks are replicated.
 double HeadShare(int64_t heads, int tensor_parallel) { return std::max(1.0 / tensor_parallel, 1.0 / static_cast<double>(heads)); }
 
+// Bytes of scales beside one token of one of `kv_heads` key/value heads, K and V together.
+double ScaleBytes(const formats::KvFormat& kv, int64_t kv_heads, int64_t head_dim) {
+  const double bytes = BytesOf(kv.scale_dtype.value_or(DType::kF32), 1);
+  switch (kv.scale) {
+    case formats::ScaleGranularity::kNone:
+    case formats::ScaleGranularity::kTensor:
+    case formats::ScaleGranularity::kHead: return 0;
+    case formats::ScaleGranularity::kToken: return 2 * bytes / static_cast<double>(kv_heads);
+    case formats::ScaleGranularity::kTokenHead: return 2 * bytes;
+    // One scale a channel of a 64-token page for K, one a token for V.
+    case formats::ScaleGranularity::kPage: return bytes * (static_cast<double>(head_dim) / 64 + 1);
+    case formats::ScaleGranularity::kBlock: return 2 * bytes * static_cast<double>(head_dim) / static_cast<double>(kv.scale_block_elements.value_or(32));
+  }
+  return 0;
+}
+
 std::function<Work(double, double, double)> FloorOf(const Bound& bound, const LayerShape& shape, const StepModelOptions& options) {
   const double share = 1.0 / options.tensor_parallel;
-  return [bound, shape, options, share](double sequences, double new_tokens, double context) {
-    const LayerCost cost = bound.mechanism->cost({.shape = shape, .parameters = bound.parameters, .new_tokens = static_cast<int64_t>(new_tokens),
-                                                  .context_tokens = static_cast<int64_t>(context), .sequences = static_cast<int64_t>(sequences),
-                                                  .cache_bytes_per_element = BitsOf(options.cache) / 8.0,
-                                                  .scale_bytes_per_token_head = options.cache_scale_bytes_per_token_head});
+  return [mechanism = bound.mechanism, query = CacheQuery(*bound.mechanism, shape, bound.parameters, options.kv), share](double sequences, double new_tokens, double context) {
+    CostQuery asked = query;
+    asked.new_tokens = static_cast<int64_t>(new_tokens);
+    asked.context_tokens = static_cast<int64_t>(context);
+    asked.sequences = static_cast<int64_t>(sequences);
+    const LayerCost cost = mechanism->cost(asked);
     return Work{.bytes = (cost.bytes_read + cost.bytes_written) * share, .flops = cost.flops * share};
   };
 }
 
 // `bound` is the reader where there is one: its page bounds are kept beside the cache.
 void FillMemory(const Bound& bound, const LayerShape& shape, const StepModelOptions& options, MixerGroup* group) {
-  const CostQuery bytes{.shape = shape, .parameters = bound.parameters, .cache_bytes_per_element = BitsOf(options.cache) / 8.0,
-                        .scale_bytes_per_token_head = options.cache_scale_bytes_per_token_head};
-  const ResidentBytes resident = bound.mechanism->resident(shape, bound.parameters, bytes);
+  const ResidentBytes resident = bound.mechanism->resident(shape, bound.parameters, CacheQuery(*bound.mechanism, shape, bound.parameters, options.kv));
   const double share = HeadShare(resident.split_heads, options.tensor_parallel);
   group->memory = MixerMemory{.bytes_per_token = resident.per_token * share, .bytes_per_sequence = resident.per_sequence * share, .token_cap = resident.token_cap};
 }
 
 Result<MixerGroup> MakeGroup(const Bound& bound, const formats::MechanismCall& call, const LayerShape& shape, const StepModelOptions& options) {
-  MixerGroup group{.layers = 1, .compute = DType::kBf16, .cache = options.cache};
+  MixerGroup group{.layers = 1, .compute = DType::kBf16, .cache = options.kv.dtype};
   const TableKernel table = bound.mechanism->table_kernel != nullptr ? bound.mechanism->table_kernel(shape, bound.parameters) : TableKernel{};
   const int tp = options.tensor_parallel;
   const int64_t query_heads = table.query_heads > 0 ? table.query_heads : shape.query_heads;
@@ -111,6 +126,12 @@ Result<MixerGroup> MakeGroup(const Bound& bound, const formats::MechanismCall& c
 }
 
 }  // namespace
+
+CostQuery CacheQuery(const Mechanism& mechanism, const LayerShape& shape, const ParameterSet& parameters, const formats::KvFormat& kv) {
+  CostQuery query{.shape = shape, .parameters = parameters, .cache_bytes_per_element = BitsOf(kv.dtype) / 8.0};
+  query.scale_bytes_per_token_head = ScaleBytes(kv, mechanism.resident(shape, parameters, query).split_heads, shape.head_dim);
+  return query;
+}
 
 Result<LayerShape> ReadShape(const Mechanism& mechanism, const ParameterSet& parameters, const LayerShape& shape, const formats::MechanismCall& read) {
   const TableKernel kernel = mechanism.table_kernel != nullptr ? mechanism.table_kernel(shape, parameters) : TableKernel{};

@@ -8,6 +8,7 @@
 #include "core/result.h"
 #include "formats/model_spec.h"
 #include "formats/stack.h"
+#include "formats/usecase.h"
 #include "mechanisms/mechanism.h"
 #include "platform/step_time.h"
 
@@ -16,11 +17,14 @@ namespace assay::platform {
 struct StepModelOptions {
   int tensor_parallel = 1;
   DType weights = DType::kBf16;            // of the matrices: bf16 or e4m3 are measured
-  DType cache = DType::kBf16;
-  double cache_scale_bytes_per_token_head = 0;  // of a quantised cache
+  formats::KvFormat kv = {};
   // What a decode step reads, where it is not all that is resident ("quest"): its time is then bounded unless a table holds it.
-  std::optional<formats::MechanismCall> read;
+  std::optional<formats::MechanismCall> read = std::nullopt;
 };
+
+// What a layer's cost model is asked with, its token counts aside: the widths of the cache's elements and of the scales beside them, which the
+// layer's own heads decide.
+CostQuery CacheQuery(const Mechanism& mechanism, const LayerShape& shape, const ParameterSet& parameters, const formats::KvFormat& kv);
 
 // The type that the matrices are timed in. Half precision is timed as bf16, which runs at the same rate; whatever else the tables do not
 // hold is refused there, and never timed as another type of as many bits.

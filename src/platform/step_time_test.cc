@@ -46,7 +46,7 @@ TEST(ModelSteps, MatricesHoldTheModelsParameters) {
 
 TEST(ModelSteps, RanksShareMatricesAndHeads) {
   const StepModel one = Model("gqa");
-  const StepModel four = Model("gqa", {.tensor_parallel = 4, .read = std::nullopt});
+  const StepModel four = Model("gqa", {.tensor_parallel = 4});
   double elements_one = 0, elements_four = 0;
   for (const GemmGroup& gemm : one.gemms) elements_one += gemm.count * gemm.n * gemm.k;
   for (const GemmGroup& gemm : four.gemms) elements_four += gemm.count * gemm.n * gemm.k;
@@ -59,7 +59,7 @@ TEST(ModelSteps, RanksShareMatricesAndHeads) {
 TEST(ModelSteps, RanksShareACacheByItsHeadsAndKeepWholeWhatAllHeadsRead) {
   const auto share = [](std::string_view stack) {
     const MixerMemory one = *Model(stack).mixers[0].memory;
-    const MixerMemory four = *Model(stack, {.tensor_parallel = 4, .read = std::nullopt}).mixers[0].memory;
+    const MixerMemory four = *Model(stack, {.tensor_parallel = 4}).mixers[0].memory;
     return one.bytes_per_token > 0 ? four.bytes_per_token / one.bytes_per_token : four.bytes_per_sequence / one.bytes_per_sequence;
   };
   EXPECT_DOUBLE_EQ(share("gqa"), 0.25);
@@ -74,7 +74,7 @@ TEST(ModelSteps, RanksShareACacheByItsHeadsAndKeepWholeWhatAllHeadsRead) {
 TEST(ModelSteps, RanksShareProjectionsOfHeadsAndRepeatThoseThatAllHeadsRead) {
   const auto widths = [](int ranks) {
     std::map<std::string, std::pair<double, double>> by_name;
-    for (const GemmGroup& gemm : Model("mla(512,64,q_rank=1536)", {.tensor_parallel = ranks, .read = std::nullopt}).gemms) by_name[gemm.name] = {gemm.n, gemm.k};
+    for (const GemmGroup& gemm : Model("mla(512,64,q_rank=1536)", {.tensor_parallel = ranks}).gemms) by_name[gemm.name] = {gemm.n, gemm.k};
     return by_name;
   };
   auto one = widths(1), four = widths(4);
@@ -93,7 +93,7 @@ TEST(ModelSteps, RowsOfPlainAttentionTimeNoCapAndNoSink) {
 }
 
 TEST(ModelSteps, RefusesHeadsThatDoNotDivideAndExperts) {
-  EXPECT_FALSE(MakeStepModel(Llama(), {}, {.tensor_parallel = 3, .read = std::nullopt}).ok());
+  EXPECT_FALSE(MakeStepModel(Llama(), {}, {.tensor_parallel = 3}).ok());
   EXPECT_FALSE(MakeStepModel(*formats::ModelPreset("gpt-oss-20b"), {}, {}).ok());
 }
 
@@ -128,7 +128,7 @@ TEST(StepTimer, FusedQuantisingTakesItsLaunchOffFp8ProductsAlone) {
   fused.fp8_quantise_share = 0;
   const auto saved_ms = [&](const StepModel& model) { return Timer(model, paid).Dense(8, 8).gemm_ms - Timer(model, fused).Dense(8, 8).gemm_ms; };
   EXPECT_EQ(saved_ms(Model("gqa")), 0);
-  const StepModel fp8 = Model("gqa", {.weights = DType::kE4m3, .read = std::nullopt});
+  const StepModel fp8 = Model("gqa", {.weights = DType::kE4m3});
   double products = 0;
   for (const GemmGroup& gemm : fp8.gemms) products += BitsOf(gemm.dtype) == 8 ? gemm.count : 0;
   EXPECT_GE(products, 4 * 32);
@@ -168,7 +168,7 @@ TEST(StepTimer, AWindowWithoutRowsIsStoodInForByFullAttentionsRows) {
 }
 
 TEST(StepTimer, MixerWithoutRowsIsRefusedAndSaysWhatFillsIt) {
-  const StepModel model = Model("gqa", {.cache = DType::kI4, .read = std::nullopt});
+  const StepModel model = Model("gqa", {.kv = {.dtype = DType::kI4}});
   const auto timer = StepTimer::Make(Vllm(), model, LikelyDraw());
   ASSERT_FALSE(timer.ok());
   EXPECT_NE(timer.error().message.find("assay platform fit"), std::string::npos);

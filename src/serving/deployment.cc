@@ -1,46 +1,115 @@
-// Memory of a deployment.
+// Draws and memory of a deployment.
 #include "serving/deployment.h"
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <string_view>
+
+#include <fmt/format.h>
 
 namespace assay::serving {
 namespace {
 
-constexpr double kMlaWidth = 512 + 64;  // latent and rope part, shared by all heads and not split over ranks
-constexpr int kConvTaps = 3;            // cached inputs of a width-4 causal convolution
+// Device memory that neither weights nor cache use (activations, graphs, workspace), unless the use case says better: sources say 2 to 6 GiB.
+constexpr formats::Interval kMemoryOverheadGib = {2, 6};
+
+constexpr std::string_view kUsedAssumptions[] = {
+    "host_us_per_step",         "sampling_us_per_step", "layer_overhead_us",   "norms_us_per_layer",   "rope_us_per_layer",   "activation_us_per_layer",
+    "sampling_us_per_sequence", "host_us_per_request",  "memory_overhead_gib", "kernel_time_factor",   "communication_factor", "cache_fragmentation_share"};
+
+// The platform's declared ranges and kernel errors at a corner, narrowed by what is assumed.
+platform::StepDraw DrawOf(const platform::Profile& profile, const platform::StepModel& model, const Assumptions& assumptions, Corner corner) {
+  platform::StepDraw draw = corner == kLikely ? platform::LikelyDraw() : platform::CornerDraw(profile, model, corner == kSlow);
+  const auto take = [&](std::string_view name, auto&& use) {
+    if (const formats::Interval* range = assumptions.Find(name); range != nullptr) use(At(*range, corner));
+  };
+  double host_us = 0, layer_us = 0;
+  take("host_us_per_step", [&](double us) { host_us += us; });
+  take("sampling_us_per_step", [&](double us) { host_us += us; });
+  if (host_us > 0) draw.host_ms = host_us / 1000;
+  take("layer_overhead_us", [&](double us) { layer_us += us; });
+  for (const char* part : {"norms_us_per_layer", "rope_us_per_layer", "activation_us_per_layer"}) take(part, [&](double us) { layer_us += us; });
+  if (layer_us > 0) draw.layer_overhead_us = layer_us;
+  take("sampling_us_per_sequence", [&](double us) { draw.host_us_per_sequence = us; });
+  take("host_us_per_request", [&](double us) { draw.request_overhead_ms = us / 1000; });
+  take("kernel_time_factor", [&](double factor) { draw.attention_factor *= factor, draw.prefill_factor *= factor, draw.gemm_factor *= factor; });
+  take("communication_factor", [&](double factor) { draw.collective_factor *= factor; });
+  return draw;
+}
+
+// Bytes of the cache by kind of layer, from the rank's mixers.
+Result<KvPool> PoolOf(const DeploymentPlan& plan, const Deployment& deployment, const Assumptions& assumptions, Corner corner) {
+  const formats::Interval* overhead = assumptions.Find("memory_overhead_gib");
+  const double memory = plan.memory_gib ? *plan.memory_gib * 0x1p30 : deployment.gpu.memory_bytes;
+  const double overhead_bytes = At(overhead != nullptr ? *overhead : kMemoryOverheadGib, corner) * 0x1p30;
+  double bytes = memory * plan.memory_fraction - deployment.weight_bytes - overhead_bytes;
+  if (const formats::Interval* lost = assumptions.Find("cache_fragmentation_share"); lost != nullptr) bytes *= 1 - At(*lost, corner);
+  if (bytes <= 0) {
+    return Unsupported(fmt::format("{:.1f} GiB of weights a rank and {:.1f} GiB of activations and workspace leave the cache no room in {:.1f} GiB of {} at "
+                                   "memory_fraction {:g}; use more ranks, a larger GPU or a smaller weight type",
+                                   deployment.weight_bytes / 0x1p30, overhead_bytes / 0x1p30, memory / 0x1p30, deployment.gpu.name, plan.memory_fraction));
+  }
+  KvPool pool{.pool_bytes = static_cast<int64_t>(bytes), .block_tokens = plan.block_tokens, .state_bytes = 0, .groups = {}};
+  for (const platform::MixerGroup& group : deployment.model.mixers) {
+    pool.state_bytes += static_cast<int64_t>(std::ceil(group.layers * group.memory->bytes_per_sequence));
+    if (group.memory->bytes_per_token <= 0) continue;
+    pool.groups.push_back({.bytes_per_token = static_cast<int64_t>(std::ceil(group.layers * group.memory->bytes_per_token)),
+                           .window_tokens = group.memory->token_cap > 0 ? static_cast<int32_t>(group.memory->token_cap) : 0});
+  }
+  return pool;
+}
 
 }  // namespace
 
-KvPool PoolOf(const Deployment& d, const platform::Gpu& gpu) {
-  KvPool pool;
-  pool.block_tokens = d.block_tokens;
-  pool.pool_bytes = static_cast<int64_t>(std::max(0.0, d.memory_fraction * gpu.memory_bytes - d.weight_bytes - d.reserve_bytes));
-  for (const platform::MixerGroup& m : d.model.mixers) {
-    const double bytes = BitsOf(m.cache) / 8.0;
-    if (m.memory) {
-      pool.state_bytes += static_cast<int64_t>(m.layers * m.memory->bytes_per_sequence);
-      if (m.memory->bytes_per_token > 0) {
-        pool.groups.push_back({.bytes_per_token = static_cast<int64_t>(m.layers * m.memory->bytes_per_token),
-                               .window_tokens = m.memory->token_cap > 0 ? static_cast<int32_t>(m.memory->token_cap) : 0});
-      }
-      continue;
-    }
-    switch (m.kind) {
-      case platform::MixerKind::kSoftmax:
-        pool.groups.push_back({.bytes_per_token = static_cast<int64_t>(2.0 * m.layers * m.kv_heads * m.head_dim * bytes), .window_tokens = m.window});
-        break;
-      case platform::MixerKind::kMla:
-        pool.groups.push_back({.bytes_per_token = static_cast<int64_t>(m.layers * kMlaWidth * bytes), .window_tokens = 0});
-        break;
-      case platform::MixerKind::kGatedDeltaNet:
-        // An fp32 state a value head, and the convolution's last inputs in bf16.
-        pool.state_bytes += int64_t{m.layers} * (int64_t{m.query_heads} * m.head_dim * m.head_dim * 4 +
-                                                 int64_t{kConvTaps} * m.head_dim * (m.query_heads + 2 * m.kv_heads) * 2);
-        break;
-    }
+bool UsesAssumption(std::string_view name) { return std::find(std::begin(kUsedAssumptions), std::end(kUsedAssumptions), name) != std::end(kUsedAssumptions); }
+
+std::string ProfileNameOf(const formats::UseCase& usecase, const formats::Candidate& candidate) {
+  return usecase.platform.profile_path.value_or(
+      fmt::format("{}/{}/{}", usecase.platform.gpu.value_or("cpu"), candidate.implementation.engine, candidate.implementation.version));
+}
+
+Result<DeploymentPlan> PlanOf(const formats::UseCase& usecase, const formats::Candidate& candidate) {
+  if (usecase.platform.parallel.pipeline > 1 || usecase.platform.parallel.context > 1) {
+    return Unsupported("pipeline and context parallelism are not simulated yet; set them to 1");
   }
-  return pool;
+  DeploymentPlan plan{.model = usecase.model, .layers = candidate.layers, .step = {}, .policy = {}, .memory_fraction = usecase.platform.memory_fraction,
+                      .memory_gib = usecase.platform.memory_gib};
+  plan.step = {.tensor_parallel = static_cast<int>(usecase.platform.parallel.tensor), .weights = DType::kBf16, .kv = candidate.kv, .read = candidate.read};
+  ASSAY_TRY(plan.step.weights, platform::TimedWeights(usecase.model));
+  const formats::EnginePolicy& given = usecase.engine.policy;
+  plan.policy.max_batched_tokens = static_cast<int>(given.max_batched_tokens.value_or(plan.policy.max_batched_tokens));
+  plan.policy.max_sequences = static_cast<int>(given.max_sequences.value_or(plan.policy.max_sequences));
+  plan.policy.prefill = given.chunked_prefill.value_or(true) ? PrefillMode::kChunked : PrefillMode::kWhole;
+  plan.block_tokens = static_cast<int32_t>(given.block_tokens.value_or(plan.block_tokens));
+  return plan;
+}
+
+Result<Deployment> MakeDeployment(const DeploymentPlan& plan, const platform::Profile& profile, std::string_view gpu, const Assumptions& assumptions) {
+  const std::string_view name = gpu.empty() ? std::string_view(profile.gpu) : gpu;
+  const platform::Gpu* found = platform::FindGpu(name);
+  if (found == nullptr) return Unsupported(fmt::format("no datasheet of '{}'; `assay platform list` names those known", name));
+  Deployment deployment{.profile = profile, .gpu = *found, .model = {}, .policy = plan.policy, .draws = {}, .pools = {}};
+  ASSAY_TRY(deployment.model, platform::MakeStepModel(plan.model, plan.layers, plan.step));
+  deployment.weight_bytes = platform::RankWeightBytes(deployment.model, plan.model);
+  // What has no time is refused for that before its memory is looked at.
+  ASSAY_TRY(const platform::StepTimer timed, platform::StepTimer::Make(profile, deployment.model, platform::LikelyDraw(), found->name));
+  for (const Corner corner : kCorners) {
+    deployment.draws[corner] = DrawOf(profile, deployment.model, assumptions, corner);
+    ASSAY_TRY(deployment.pools[corner], PoolOf(plan, deployment, assumptions, corner));
+  }
+  return deployment;
+}
+
+Result<Deployment> DeploymentOf(const formats::UseCase& usecase, const formats::Candidate& candidate, const Assumptions& assumptions) {
+  ASSAY_TRY(const platform::Profile profile, platform::LoadProfile(ProfileNameOf(usecase, candidate)));
+  ASSAY_TRY(const DeploymentPlan plan, PlanOf(usecase, candidate));
+  return MakeDeployment(plan, profile, usecase.platform.gpu.value_or(""), assumptions);
+}
+
+Result<TimedSteps> Deployment::Steps(Corner corner) const {
+  ASSAY_TRY(platform::StepTimer timer, platform::StepTimer::Make(profile, model, draws[corner], gpu.name));
+  return TimedSteps(std::move(timer));
 }
 
 }  // namespace assay::serving

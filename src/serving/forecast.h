@@ -10,8 +10,8 @@
 
 namespace assay::serving {
 
-// A run at the likely draw, and at both corners of the assumed ranges and kernel intervals (platform::CornerDraw): everything slow at
-// once and everything fast at once, so the interval is wide on purpose.
+// A run at each corner of what is uncertain (serving/deployment.h): likely, and everything slow at once and everything fast at once, so the
+// interval is wide on purpose.
 struct Forecast {
   Outcome likely_outcome;
   Summary likely, fast, slow;
@@ -22,9 +22,7 @@ struct Forecast {
   int64_t kernels_outside_coverage = 0;
 };
 struct Setting {
-  const platform::Profile* profile = nullptr;
   const Deployment* deployment = nullptr;
-  std::string_view gpu = {};           // empty: the profile's
   Clients clients = {};
   size_t warm_up = 0;                  // requests simulated but not reported
   Watch watch = {};                    // sees the share of all runs of a forecast

@@ -4,7 +4,6 @@
 #include <fstream>
 
 #include "formats/table.h"
-#include "platform/model_steps.h"
 #include "serving/arrivals.h"
 #include "serving/forecast.h"
 #include "serving/score_serving.h"
@@ -14,20 +13,25 @@ namespace assay::serving {
 namespace {
 
 struct Case {
-  platform::Profile profile;
   Deployment deployment;
   std::vector<Request> requests;
 };
 
+DeploymentPlan Llama(int ranks = 1) {
+  DeploymentPlan plan;
+  plan.model = *formats::ModelPreset("llama-3.1-8b");
+  plan.step.tensor_parallel = ranks;
+  return plan;
+}
+
+Result<Deployment> OnH100(const DeploymentPlan& plan, const Assumptions& assumptions = {}) {
+  return MakeDeployment(plan, *platform::LoadProfile("h100_sxm/vllm/0.24.0"), "", assumptions);
+}
+
 Case Chat() {
-  Case c;
-  c.profile = *platform::LoadProfile("h100_sxm/vllm/0.24.0");
-  const auto spec = *formats::ModelPreset("llama-3.1-8b");
-  c.deployment.model = *platform::MakeStepModel(spec, {}, {});
-  c.deployment.weight_bytes = platform::RankWeightBytes(c.deployment.model, spec);
-  c.requests = Generate({.process = ArrivalProcess::kPoisson, .requests_per_s = 4, .requests = 600,
-                         .prompt = {.mean_log = 6.5, .sigma_log = 0.6}, .output = {.mean_log = 5, .sigma_log = 0.5}}, 1);
-  return c;
+  return {.deployment = *OnH100(Llama()),
+          .requests = Generate({.process = ArrivalProcess::kPoisson, .requests_per_s = 4, .requests = 600,
+                                .prompt = {.mean_log = 6.5, .sigma_log = 0.6}, .output = {.mean_log = 5, .sigma_log = 0.5}}, 1)};
 }
 
 TEST(Deployment, WeightsOfEightBillionParametersAreSixteenGigabytes) {
@@ -36,18 +40,53 @@ TEST(Deployment, WeightsOfEightBillionParametersAreSixteenGigabytes) {
 }
 
 TEST(Deployment, CacheOfLlamaIs128KiBATokenAndSplitsOverRanks) {
-  const auto spec = *formats::ModelPreset("llama-3.1-8b");
-  Deployment deployment;
   for (int ranks : {1, 2, 8}) {
-    deployment.model = *platform::MakeStepModel(spec, {}, {.tensor_parallel = ranks, .read = std::nullopt});
-    const KvPool pool = PoolOf(deployment, *platform::FindGpu("h100_sxm"));
-    EXPECT_EQ(pool.BytesFor(16), 16 * 131072 / ranks) << ranks;
+    const Deployment deployment = *OnH100(Llama(ranks));
+    for (const KvPool& pool : deployment.pools) EXPECT_EQ(pool.BytesFor(16), 16 * 131072 / ranks) << ranks;
   }
+}
+
+TEST(Deployment, ScalesOfACacheCountForTheHeadsThatTheLayerHas) {
+  const auto bytes = [](std::string_view stack, formats::ScaleGranularity scale) {
+    DeploymentPlan plan = Llama();
+    plan.layers = *formats::ExpandStack(*formats::ParseStack(stack), plan.model.layers);
+    plan.step.kv = {.dtype = DType::kE4m3, .scale = scale};
+    return platform::MakeStepModel(plan.model, plan.layers, plan.step)->mixers[0].memory.bytes_per_token;
+  };
+  using enum formats::ScaleGranularity;
+  EXPECT_EQ(bytes("gqa", kTokenHead) - bytes("gqa", kTensor), 8 * 2 * 4);
+  EXPECT_EQ(bytes("gqa", kToken) - bytes("gqa", kTensor), 2 * 4) << "one scale a token for K, one for V";
+  EXPECT_EQ(bytes("gqa(kv_heads=2)", kToken) - bytes("gqa(kv_heads=2)", kTensor), 2 * 4) << "however many heads the layer has of its own";
+  EXPECT_EQ(bytes("mla(512,64)", kToken) - bytes("mla(512,64)", kTensor), 4) << "the latent is one row for K and V";
+}
+
+// Memory left to the cache is what decides how many requests run at once, so everything that takes of it is swept.
+TEST(Deployment, MemoryIsLeastWhereEverythingIsSlow) {
+  formats::UseCase usecase;
+  const auto pools = [&] { return OnH100(Llama(), Assumptions(usecase))->pools; };
+  const auto own = pools();
+  EXPECT_EQ(own[kFast].pool_bytes - own[kSlow].pool_bytes, int64_t{4} << 30) << "2 to 6 GiB where nobody says better";
+  usecase.assume = {{.name = "memory_overhead_gib", .range = {1, 1}}};
+  const auto fixed = pools();
+  EXPECT_EQ(fixed[kFast].pool_bytes, fixed[kSlow].pool_bytes);
+  EXPECT_EQ(fixed[kFast].pool_bytes - own[kFast].pool_bytes, int64_t{1} << 30);
+  usecase.assume.push_back({.name = "cache_fragmentation_share", .range = {0, 0.5}});
+  const auto lost = pools();
+  EXPECT_EQ(lost[kFast].pool_bytes, fixed[kFast].pool_bytes);
+  EXPECT_NEAR(static_cast<double>(lost[kSlow].pool_bytes), 0.5 * static_cast<double>(fixed[kSlow].pool_bytes), 1);
+}
+
+TEST(Deployment, WithoutRoomForACacheIsRefused) {
+  DeploymentPlan plan = Llama();
+  plan.memory_gib = 23;
+  const auto refused = OnH100(plan);
+  ASSERT_FALSE(refused.ok()) << "20.7 GiB do not hold weights of 15 GiB and, where it is slow, 6 GiB of workspace";
+  EXPECT_NE(refused.error().message.find("leave the cache no room"), std::string::npos) << refused.error().message;
 }
 
 TEST(Forecast, IntervalHoldsTheLikelyRun) {
   const Case c = Chat();
-  const auto forecast = MakeForecast(c.requests, {.profile = &c.profile, .deployment = &c.deployment});
+  const auto forecast = MakeForecast(c.requests, {.deployment = &c.deployment});
   ASSERT_TRUE(forecast.ok());
   EXPECT_LT(forecast->fast.tpot_ms.p50.value, forecast->likely.tpot_ms.p50.value);
   EXPECT_GT(forecast->slow.tpot_ms.p50.value, forecast->likely.tpot_ms.p50.value);
@@ -56,7 +95,7 @@ TEST(Forecast, IntervalHoldsTheLikelyRun) {
 TEST(Forecast, StoppedBetweenDrawsKeepsTheLikelyRunAndInventsNoInterval) {
   Case c = Chat();
   c.requests = Generate({.requests_per_s = 4, .requests = 20'000, .prompt = {.mean_log = 6.5, .sigma_log = 0.6}, .output = {.mean_log = 5, .sigma_log = 0.5}}, 1);
-  const auto forecast = MakeForecast(c.requests, {.profile = &c.profile, .deployment = &c.deployment, .watch = [](double share) { return share < 0.4; }});
+  const auto forecast = MakeForecast(c.requests, {.deployment = &c.deployment, .watch = [](double share) { return share < 0.4; }});
   ASSERT_TRUE(forecast.ok());
   EXPECT_TRUE(forecast->stopped);
   EXPECT_FALSE(forecast->likely_outcome.stopped);
@@ -128,6 +167,20 @@ TEST(Workload, ATraceGivesItsLengthsToABatchOrToPoissonArrivals) {
     EXPECT_EQ(batch->requests[i].prompt_tokens, own->requests[i].prompt_tokens);
     EXPECT_NE(poisson->requests[i].arrival_ms, own->requests[i].arrival_ms);
   }
+}
+
+TEST(Workload, RequestsOfTheFilePlayTheFirstOfATrace) {
+  formats::Workload w;
+  w.trace_path = std::string(ASSAY_SOURCE_DIR) + "/tests/e2e/data/short.csv";
+  w.arrivals = formats::Arrivals::kTrace;
+  const auto all = FromUseCase(w, 1, 1);
+  w.requests = 3;
+  const auto three = FromUseCase(w, 1, 1);
+  ASSERT_TRUE(all.ok() && three.ok());
+  ASSERT_GT(all->requests.size(), 3U);
+  ASSERT_EQ(three->requests.size(), 3U);
+  EXPECT_EQ(three->requests[2].prompt_tokens, all->requests[2].prompt_tokens);
+  EXPECT_NE(three->notes.back().find("the first 3 of"), std::string::npos) << three->notes.back();
 }
 
 TEST(ScoreServing, RefusesWithReasonsAndLeavesConflictingRowsOut) {

@@ -46,14 +46,13 @@ TEST(LargestRate, AnErrorIsNoRateThatFails) {
 // Llama-3.1-8B on an H100 at a rate.
 Summary ServedAt(double requests_per_s, int64_t requests) {
   const platform::Profile profile = *platform::LoadProfile("h100_sxm/vllm/0.24.0");
-  const auto spec = *formats::ModelPreset("llama-3.1-8b");
-  Deployment deployment;
-  deployment.model = *platform::MakeStepModel(spec, {}, {});
-  deployment.weight_bytes = platform::RankWeightBytes(deployment.model, spec);
-  TimedSteps steps(*platform::StepTimer::Make(profile, deployment.model, platform::LikelyDraw()));
+  DeploymentPlan plan;
+  plan.model = *formats::ModelPreset("llama-3.1-8b");
+  const Deployment deployment = *MakeDeployment(plan, profile, "", Assumptions());
+  TimedSteps steps = *deployment.Steps(kLikely);
   const auto traffic = Generate({.requests_per_s = requests_per_s, .requests = requests, .prompt = {.mean_log = 6.5, .sigma_log = 0.6},
                                  .output = {.mean_log = 5, .sigma_log = 0.5}}, 1);
-  return Summarise(*Simulate(traffic, deployment.policy, PoolOf(deployment, *platform::FindGpu("h100_sxm")), steps));
+  return Summarise(*Simulate(traffic, deployment.policy, deployment.pools[kLikely], steps));
 }
 
 TEST(Backlog, GrowsWhereMoreIsAskedThanServedAndNotBelow) {

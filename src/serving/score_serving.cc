@@ -9,7 +9,6 @@
 #include <fmt/format.h>
 
 #include "formats/model_spec.h"
-#include "platform/model_steps.h"
 #include "platform/regimes.h"
 #include "serving/arrivals.h"
 #include "serving/forecast.h"
@@ -99,19 +98,17 @@ class Predictor {
       profiles_.emplace(name, std::move(profile));
     }
     const platform::Profile& profile = profiles_.at(name);
-    ASSAY_TRY(const formats::ModelSpec spec, formats::ModelPreset(preset));
-    const platform::StepModelOptions options{.tensor_parallel = static_cast<int>(p.tensor_parallel),
-                                             .weights = p.gemm_quantisation.starts_with("fp8") ? DType::kE4m3 : DType::kBf16, .read = std::nullopt};
-    Deployment deployment;
-    ASSAY_TRY(deployment.model, platform::MakeStepModel(spec, {}, options));
-    deployment.weight_bytes = platform::RankWeightBytes(deployment.model, spec);
-    deployment.policy = {.max_batched_tokens = kBatchedTokens, .max_sequences = std::max(256, static_cast<int>(p.batch))};
+    DeploymentPlan plan;
+    ASSAY_TRY(plan.model, formats::ModelPreset(preset));
+    plan.step = {.tensor_parallel = static_cast<int>(p.tensor_parallel), .weights = p.gemm_quantisation.starts_with("fp8") ? DType::kE4m3 : DType::kBf16};
+    plan.policy = {.max_batched_tokens = kBatchedTokens, .max_sequences = std::max(256, static_cast<int>(p.batch))};
+    ASSAY_TRY(const Deployment deployment, MakeDeployment(plan, profile, p.gpu, Assumptions()));
     // The client of published dashboards draws lengths from [0.8 L, L]. Collections that name no client may as well have sent one length,
     // so that all clients move in step: both are simulated, the value lies between and the interval holds both.
     std::optional<Predicted> predicted;
     for (double length_floor : {kPublishedLengthFloor, 1.0}) {
       if (length_floor == 1.0 && !p.source.starts_with("unpublished")) break;
-      ASSAY_TRY(const Predicted one, Run(p, profile, deployment, length_floor));
+      ASSAY_TRY(const Predicted one, Run(p, deployment, length_floor));
       predicted = predicted ? Predicted{.ttft = Between(predicted->ttft, one.ttft), .tpot = Between(predicted->tpot, one.tpot)} : one;
     }
     return *predicted;
@@ -126,12 +123,12 @@ class Predictor {
     return out;
   }
 
-  Result<Predicted> Run(const Point& p, const platform::Profile& profile, const Deployment& deployment, double length_floor) {
+  Result<Predicted> Run(const Point& p, const Deployment& deployment, double length_floor) {
     const int concurrency = static_cast<int>(p.batch);
     const std::vector<Request> requests =
         Generate(ClosedLoopBenchmark{.concurrency = concurrency, .prompt_tokens = static_cast<int32_t>(p.prompt_tokens),
                                      .output_tokens = static_cast<int32_t>(p.output_tokens), .length_floor = length_floor}, seed_);
-    const Setting setting{.profile = &profile, .deployment = &deployment, .gpu = p.gpu, .clients = {.closed_loop_concurrency = concurrency}};
+    const Setting setting{.deployment = &deployment, .clients = {.closed_loop_concurrency = concurrency}};
     ASSAY_TRY(const Forecast f, MakeForecast(requests, setting));
     if (f.likely.requests == 0) return Unsupported("its requests do not fit the memory");
     // Published points are means over the benchmark's requests.

@@ -74,6 +74,11 @@ Result<Workload> FromTrace(const formats::Trace& trace, const TrafficFactors& fa
 }
 
 Result<Workload> FromUseCase(const formats::Workload& w, int64_t requests, uint64_t seed, const TrafficFactors& factors) {
+  const int64_t count = w.requests.value_or(requests);
+  if (count < 1 || count > formats::kMostSimulatedRequests) {
+    return BadInput(fmt::format("{} requests to draw; 1 to {} are possible: none is no sample, and thousands settle a percentile", count,
+                                formats::kMostSimulatedRequests));
+  }
   Arrivals arrivals(w, factors.rate, seed);
   if (w.trace_path) {
     ASSAY_TRY(const formats::Trace trace, formats::ReadTrace(*w.trace_path));
@@ -81,6 +86,10 @@ Result<Workload> FromUseCase(const formats::Workload& w, int64_t requests, uint6
     scaled.rate *= w.rate_scale;
     ASSAY_TRY(Workload out, FromTrace(trace, scaled));
     out.notes.insert(out.notes.begin(), trace.warnings.begin(), trace.warnings.end());
+    if (w.requests && static_cast<size_t>(*w.requests) < out.requests.size()) {
+      out.notes.push_back(fmt::format("the first {} of {} requests of {} are played, as `requests` says", *w.requests, out.requests.size(), trace.path));
+      out.requests.resize(static_cast<size_t>(*w.requests));
+    }
     if (w.arrivals == formats::Arrivals::kTrace) return out;
     // Lengths from the trace, in its order; arrivals as the use case says.
     for (Request& request : out.requests) request.arrival_ms = arrivals.NextMs();
@@ -88,11 +97,6 @@ Result<Workload> FromUseCase(const formats::Workload& w, int64_t requests, uint6
   }
   if (w.prompt_tokens.empty() || w.output_tokens.empty()) return BadInput("the workload has neither a trace nor prompt_tokens and output_tokens");
   if (w.arrivals != formats::Arrivals::kBatch && !w.requests_per_second) return BadInput("the workload has no requests_per_second");
-  const int64_t count = w.requests.value_or(requests);
-  if (count < 1 || count > formats::kMostSimulatedRequests) {
-    return BadInput(fmt::format("{} requests to draw; 1 to {} are possible: none is no sample, and thousands settle a percentile", count,
-                                formats::kMostSimulatedRequests));
-  }
   const formats::LengthSampler prompt_lengths(w.prompt_tokens);
   const formats::LengthSampler output_lengths(w.output_tokens);
   Rng prompts(DeriveSeed(seed, "traffic/prompts"));

@@ -28,7 +28,8 @@ struct TrafficFactors {
 
 Result<Workload> FromTrace(const formats::Trace& trace, const TrafficFactors& factors = {});
 
-// The use case's trace, or its distributions at its rate and scale; `requests` is how many to draw where the file does not say.
+// The use case's trace, or its distributions at its rate and scale; `requests` is how many to draw where the file does not say;
+// of a trace the file's `requests` plays the first so many.
 Result<Workload> FromUseCase(const formats::Workload& workload, int64_t requests, uint64_t seed, const TrafficFactors& factors = {});
 
 // Counts and notes the requests that do not fit the model's context. They are simulated all the same: a model may be stretched.

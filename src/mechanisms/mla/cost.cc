@@ -17,8 +17,8 @@ Widths WidthsOf(const LayerShape& shape, const ParameterSet& parameters) {
 
 double CacheBytesPerToken(const CostQuery& query) {
   const Widths w = WidthsOf(query.shape, query.parameters);
-  // One row serves all heads, so a quantised row has one scale, not one a head.
-  return (w.rank + w.rope) * query.cache_bytes_per_element + query.scale_bytes_per_token_head;
+  // One row serves all heads, and keys and values alike: half the scales that K and V have together.
+  return (w.rank + w.rope) * query.cache_bytes_per_element + query.scale_bytes_per_token_head / 2;
 }
 
 // A pair: 2d for q.k, scale, z - m, sum, 2dv for p v; a row: dv divides.

@@ -11,7 +11,7 @@
 #include "formats/usecase.h"
 #include "serving/simulator.h"
 
-namespace assay {
+namespace assay::serving {
 
 // A change of conditions: what `--set name=value` and the search for flips vary.
 struct Scenario {
@@ -22,13 +22,15 @@ struct Scenario {
 };
 
 struct Traffic {
-  std::vector<serving::Request> unit_rate;  // arrival_ms at one request a second, ascending
+  std::vector<Request> unit_rate;  // arrival_ms at one request a second, ascending
   double requests_per_second = 0;           // of the use case, scale and factors included
   std::string origin;                       // "4,000 requests drawn from the file's distributions, Poisson arrivals"
+  int64_t dropped = 0;                      // without prompt or answer: nothing to serve
+  int64_t beyond_context = 0;               // longer than the model's context, served all the same
   std::vector<std::string> notes;           // what was left out or cannot be served as written
 
   // The same requests at `rate_per_second`; at most `limit` of them (0: all), taken from the start.
-  [[nodiscard]] std::vector<serving::Request> At(double rate_per_second, size_t limit = 0) const;
+  [[nodiscard]] std::vector<Request> At(double rate_per_second, size_t limit = 0) const;
 };
 
 // For batch arrivals every request is there at time 0 and the rate is 0.
@@ -43,4 +45,4 @@ struct TrafficShape {
 };
 TrafficShape ShapeOf(const Traffic& traffic);
 
-}  // namespace assay
+}  // namespace assay::serving

@@ -1,4 +1,5 @@
-#include "advice/step_model.h"
+// Which names are known is read off the shipped profiles.
+#include "serving/platform_names.h"
 
 #include <fmt/format.h>
 
@@ -6,14 +7,9 @@
 
 #include "formats/text.h"
 #include "platform/gpu.h"
-#include "platform/model_steps.h"
 #include "platform/profile.h"
 
-namespace assay {
-
-std::string ProfileNameOf(const CandidatePlan& plan, const formats::UseCase& usecase) {
-  return fmt::format("{}/{}/{}", usecase.platform.gpu.value_or("cpu"), plan.candidate->implementation.engine, plan.candidate->implementation.version);
-}
+namespace assay::serving {
 
 namespace {
 
@@ -63,17 +59,4 @@ Status CheckPlatformNames(const formats::UseCase& usecase) {
                               "and name it as profile_path in [platform]", usecase.path, formats::Printable(usecase.engine.name), known.profiles));
 }
 
-Result<platform::StepModel> StepModelOf(const CandidatePlan& plan, const formats::UseCase& usecase) {
-  if (usecase.platform.parallel.pipeline > 1 || usecase.platform.parallel.context > 1) {
-    return Unsupported("pipeline and context parallelism are not simulated yet; set them to 1");
-  }
-  ASSAY_TRY(const DType weights, platform::TimedWeights(usecase.model));
-  return platform::MakeStepModel(usecase.model, plan.candidate->layers,
-                                 {.tensor_parallel = static_cast<int>(usecase.platform.parallel.tensor),
-                                  .weights = weights,
-                                  .cache = plan.candidate->kv.dtype,
-                                  .cache_scale_bytes_per_token_head = plan.scale_bytes_per_token_head,
-                                  .read = plan.candidate->read});
-}
-
-}  // namespace assay
+}  // namespace assay::serving

@@ -1,4 +1,5 @@
-#include "advice/traffic.h"
+// Requests at unit rate, and what their lengths look like.
+#include "serving/traffic.h"
 
 #include <fmt/format.h>
 
@@ -7,29 +8,31 @@
 #include "serving/workload.h"
 #include "stats/descriptive.h"
 
-namespace assay {
+namespace assay::serving {
 namespace {
 
-constexpr int64_t kDrawnRequests = 4000;
+constexpr int64_t kDrawnRequests = 4000;  // where the use case does not say: a 95th percentile of 200 requests above it
 
 }  // namespace
 
-std::vector<serving::Request> Traffic::At(double rate_per_second, size_t limit) const {
+std::vector<Request> Traffic::At(double rate_per_second, size_t limit) const {
   const size_t count = limit == 0 ? unit_rate.size() : std::min(limit, unit_rate.size());
-  std::vector<serving::Request> requests(unit_rate.begin(), unit_rate.begin() + static_cast<std::ptrdiff_t>(count));
-  for (serving::Request& request : requests) request.arrival_ms /= rate_per_second;
+  std::vector<Request> requests(unit_rate.begin(), unit_rate.begin() + static_cast<std::ptrdiff_t>(count));
+  for (Request& request : requests) request.arrival_ms /= rate_per_second;
   return requests;
 }
 
 Result<Traffic> MakeTraffic(const formats::UseCase& usecase, const Scenario& scenario, uint64_t seed) {
   const formats::Workload& workload = usecase.workload;
   const bool batch = workload.arrivals == formats::Arrivals::kBatch;
-  ASSAY_TRY(serving::Workload made, serving::FromUseCase(workload, kDrawnRequests, seed, {.rate = scenario.rate_factor, .prompt_tokens = scenario.prompt_length_factor,
+  ASSAY_TRY(Workload made, FromUseCase(workload, kDrawnRequests, seed, {.rate = scenario.rate_factor, .prompt_tokens = scenario.prompt_length_factor,
                                                                                           .output_tokens = scenario.output_length_factor}));
-  serving::NoteBeyondContext(usecase.model, &made);
+  NoteBeyondContext(usecase.model, &made);
   Traffic traffic;
   traffic.unit_rate = std::move(made.requests);
   traffic.notes = std::move(made.notes);
+  traffic.dropped = made.dropped;
+  traffic.beyond_context = made.beyond_context;
   const std::string source = workload.trace_path.value_or("");
   const double first_ms = traffic.unit_rate.front().arrival_ms;
   if (workload.arrivals == formats::Arrivals::kPoisson) {
@@ -41,7 +44,7 @@ Result<Traffic> MakeTraffic(const formats::UseCase& usecase, const Scenario& sce
     traffic.requests_per_second = static_cast<double>(traffic.unit_rate.size() - 1) / (span_ms / 1000);
   }
   if (!batch) {
-    for (serving::Request& request : traffic.unit_rate) request.arrival_ms = (request.arrival_ms - first_ms) * traffic.requests_per_second;
+    for (Request& request : traffic.unit_rate) request.arrival_ms = (request.arrival_ms - first_ms) * traffic.requests_per_second;
   }
   const std::string_view arrivals = batch ? "batch" : workload.arrivals == formats::Arrivals::kPoisson ? "Poisson" : "its own";
   traffic.origin = workload.trace_path ? fmt::format("{} requests of {}, {} arrivals", traffic.unit_rate.size(), source, arrivals)
@@ -54,7 +57,7 @@ TrafficShape ShapeOf(const Traffic& traffic) {
   double decode_sum = 0, decode_weight = 0;
   // Each request's decode contexts are spread evenly; one point for so many answered tokens weighs it by its length.
   constexpr int kTokensPerPoint = 16;
-  for (const serving::Request& request : traffic.unit_rate) {
+  for (const Request& request : traffic.unit_rate) {
     const double prompt = request.prompt_tokens, output = request.output_tokens;
     prompts.push_back(prompt);
     outputs.push_back(output);
@@ -76,4 +79,4 @@ TrafficShape ShapeOf(const Traffic& traffic) {
   return shape;
 }
 
-}  // namespace assay
+}  // namespace assay::serving
