@@ -8,7 +8,6 @@
 #include <limits>
 
 #include "serving/rate_limit.h"
-#include "stats/descriptive.h"
 
 namespace assay {
 namespace {
@@ -48,25 +47,7 @@ Result<Service> MakeService(const serving::Deployment& deployment, Corner corner
   return Service{std::move(steps), deployment.pools[corner], deployment.policy};
 }
 
-struct Latencies {
-  std::vector<double> ttft_ms, tpot_ms, e2e_ms;  // ascending
-};
-
-Latencies LatenciesOf(const serving::Outcome& outcome) {
-  Latencies latencies;
-  for (const serving::RequestTimes& times : outcome.requests) {
-    if (!times.served()) continue;
-    latencies.ttft_ms.push_back(times.ttft_ms());
-    latencies.e2e_ms.push_back(times.e2e_ms());
-    if (times.output_tokens > 1) latencies.tpot_ms.push_back(times.tpot_ms());
-  }
-  std::sort(latencies.ttft_ms.begin(), latencies.ttft_ms.end());
-  std::sort(latencies.tpot_ms.begin(), latencies.tpot_ms.end());
-  std::sort(latencies.e2e_ms.begin(), latencies.e2e_ms.end());
-  return latencies;
-}
-
-double Percentile(const std::vector<double>& sorted, double p) { return sorted.empty() ? 0 : stats::QuantileSorted(sorted, p); }
+constexpr const char* kNoTpot = "no answer has a second token, so there is no time between tokens";
 
 serving::Slo SloOf(const formats::Objective& objective) {
   return {.ttft_ms_p95 = objective.ttft_ms_p95.value_or(kDefaultTtftLimitMs), .tpot_ms_p95 = objective.tpot_ms_p95, .e2e_ms_p95 = objective.e2e_ms_p95};
@@ -77,7 +58,11 @@ Result<serving::RateLimit> MaxRate(const ServingRequest& request, Service& servi
   const serving::Slo slo = SloOf(request.usecase->objective);
   const auto holds = [&](double rate) -> Result<bool> {
     ASSAY_TRY(const serving::Outcome outcome, serving::Simulate(request.traffic->At(rate, effort.requests), service.policy, service.pool, service.steps));
-    const bool fine = serving::Holds(slo, serving::Summarise(outcome));
+    const serving::Summary summary = serving::Summarise(outcome);
+    if (slo.tpot_ms_p95 && summary.requests > 0 && summary.tpot_ms.count == 0) {
+      return Unsupported(fmt::format("{}; leave tpot_ms_p95 out of the objective", kNoTpot));
+    }
+    const bool fine = serving::Holds(slo, summary);
     if (fine) service.outside_share = platform::OutsideShare(outcome.ledger.busy);
     return fine;
   };
@@ -152,6 +137,17 @@ Quantity ShareOf(const FromSteps& from, const std::array<platform::StepParts, 3>
                              share(parts[kSlow].attention_ms, rest(kFast))}, Grows::kWithTime, "fraction", std::move(origin));
   made.high = std::min(made.high, 1.0);  // a share, at most all of it
   return made;
+}
+
+// The likely run's latencies, ascending, for pictures.
+void AddLatencies(const serving::Outcome& outcome, ServingFacts* facts) {
+  for (const serving::RequestTimes& times : outcome.requests) {
+    if (!times.served()) continue;
+    facts->ttft_ms.push_back(times.ttft_ms());
+    if (times.output_tokens > 1) facts->tpot_ms.push_back(times.tpot_ms());
+  }
+  std::sort(facts->ttft_ms.begin(), facts->ttft_ms.end());
+  std::sort(facts->tpot_ms.begin(), facts->tpot_ms.end());
 }
 
 // Sampled points of (context, sequences running) over decoded tokens: where the traffic lies on the crossover map.
@@ -240,7 +236,7 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
   const double shared_rate = planned / (1 + request.usecase->platform.spare_share) / facts.replicas;
   const double replica_rate = sizing > 0 ? std::max(shared_rate, kIdleRate) : kIdleRate;
 
-  std::array<Latencies, 3> latencies;
+  std::array<serving::Summary, 3> summaries;
   std::array<bool, 3> overloaded{};
   std::array<double, 3> kv_peak{}, preemptions{}, batch{}, step_ms{};
   std::array<platform::StepParts, 3> decode_parts, prefill_parts;
@@ -257,15 +253,14 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
       Refuse(facts, fmt::format("{} of {} requests do not fit the cache of a replica alone; more ranks or a smaller cache type would let them", outcome->refused, requests.size()));
       return facts;
     }
-    latencies[corner] = LatenciesOf(*outcome);
-    overloaded[corner] = serving::BacklogOf(*outcome).grows;
+    summaries[corner] = serving::Summarise(*outcome);
+    overloaded[corner] = summaries[corner].backlog.grows;
     kv_peak[corner] = outcome->kv_peak_share * static_cast<double>(service.pool.pool_bytes);
     preemptions[corner] = static_cast<double>(outcome->preemptions);
     outside[corner] = std::max(outside[corner], platform::OutsideShare(outcome->ledger.busy));
     batch[corner] = outcome->ledger.steps > 0 ? static_cast<double>(outcome->ledger.decode_tokens) / static_cast<double>(outcome->ledger.steps) : 0;
     if (corner == kLikely) {
-      facts.ttft_ms = latencies[corner].ttft_ms;
-      facts.tpot_ms = latencies[corner].tpot_ms;
+      AddLatencies(*outcome, &facts);
       facts.load = SampleLoad(requests, *outcome);
     }
   }
@@ -283,16 +278,23 @@ ServingFacts EvaluateServing(const ServingRequest& request) {
   from.outside_note = OutsideNote(from.timer, outside[kLikely]);
   if (!from.outside_note.empty()) facts.max_rate.origin += "; " + from.outside_note;
   const std::string at_rate = fmt::format("simulated at {:.4g} requests/s a replica, {:.0f} replica(s); {}", replica_rate, facts.replicas, facts.rate_origin);
-  const auto percentile = [&](auto&& list, double p) {
+  const auto percentile = [&](const serving::Percentiles serving::Summary::*of, const serving::PercentileEstimate serving::Percentiles::*p) {
     std::array<double, 3> values{};
-    for (const Corner corner : kCorners) values[corner] = Percentile(list(latencies[corner]), p);
+    for (const Corner corner : kCorners) {
+      if ((summaries[corner].*of).count == 0) return Quantity::Refused("ms", kNoTpot);
+      values[corner] = (summaries[corner].*of.*p).value;
+    }
     return from.Make(values, Grows::kWithTime, "ms", at_rate);
   };
-  const auto ttft = [](const Latencies& l) -> const std::vector<double>& { return l.ttft_ms; };
-  const auto tpot = [](const Latencies& l) -> const std::vector<double>& { return l.tpot_ms; };
-  facts.ttft_ms_p50 = percentile(ttft, 0.50), facts.ttft_ms_p95 = percentile(ttft, 0.95), facts.ttft_ms_p99 = percentile(ttft, 0.99);
-  facts.tpot_ms_p50 = percentile(tpot, 0.50), facts.tpot_ms_p95 = percentile(tpot, 0.95), facts.tpot_ms_p99 = percentile(tpot, 0.99);
-  facts.e2e_ms_p95 = percentile([](const Latencies& l) -> const std::vector<double>& { return l.e2e_ms; }, 0.95);
+  using serving::Percentiles;
+  using serving::Summary;
+  facts.ttft_ms_p50 = percentile(&Summary::ttft_ms, &Percentiles::p50);
+  facts.ttft_ms_p95 = percentile(&Summary::ttft_ms, &Percentiles::p95);
+  facts.ttft_ms_p99 = percentile(&Summary::ttft_ms, &Percentiles::p99);
+  facts.tpot_ms_p50 = percentile(&Summary::tpot_ms, &Percentiles::p50);
+  facts.tpot_ms_p95 = percentile(&Summary::tpot_ms, &Percentiles::p95);
+  facts.tpot_ms_p99 = percentile(&Summary::tpot_ms, &Percentiles::p99);
+  facts.e2e_ms_p95 = percentile(&Summary::e2e_ms, &Percentiles::p95);
   for (Quantity* waits : {&facts.ttft_ms_p50, &facts.ttft_ms_p95, &facts.ttft_ms_p99, &facts.e2e_ms_p95}) OpenForOverload(overloaded, waits);
   facts.kv_peak_bytes = from.Make(kv_peak, Grows::kWithTime, "B", at_rate);
   facts.preemptions = from.Make(preemptions, Grows::kWithTime, "preemptions", at_rate);

@@ -56,5 +56,17 @@ TEST(ServingFacts, ABacklogThatGrowsInTheSlowCornerLeavesWaitsOpenAbove) {
   EXPECT_FALSE(std::isinf(facts.tpot_ms_p95.high)) << "a saturated service still has a time between tokens";
 }
 
+// A p95 of nothing is no 0 ms that holds any objective.
+TEST(ServingFacts, AnswersOfOneTokenHaveNoTimeBetweenTokens) {
+  const std::string traffic = "requests_per_second = 1.0\nprompt_tokens = { median = 100, sigma = 0 }\noutput_tokens = { median = 1, sigma = 0 }";
+  const ServingFacts asked = FactsFor(UseCaseText(traffic, "tpot_ms_p95 = 50", ""));
+  ASSERT_TRUE(asked.max_rate.refused());
+  EXPECT_NE(asked.max_rate.origin.find("leave tpot_ms_p95 out"), std::string::npos) << asked.max_rate.origin;
+  const ServingFacts not_asked = FactsFor(UseCaseText(traffic, "ttft_ms_p95 = 1000", ""));
+  EXPECT_FALSE(not_asked.max_rate.refused()) << not_asked.max_rate.origin;
+  EXPECT_FALSE(not_asked.ttft_ms_p95.refused());
+  EXPECT_TRUE(not_asked.tpot_ms_p95.refused());
+}
+
 }  // namespace
 }  // namespace assay

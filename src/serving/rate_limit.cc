@@ -7,8 +7,9 @@
 namespace assay::serving {
 
 bool Holds(const Slo& slo, const Summary& s) {
-  return s.refused == 0 && s.requests > 0 && !s.backlog.grows && (!slo.ttft_ms_p95 || s.ttft_ms.p95.value <= *slo.ttft_ms_p95) &&
-         (!slo.tpot_ms_p95 || s.tpot_ms.p95.value <= *slo.tpot_ms_p95) && (!slo.e2e_ms_p95 || s.e2e_ms.p95.value <= *slo.e2e_ms_p95);
+  const auto within = [](const std::optional<double>& limit, const Percentiles& p) { return !limit || (p.count > 0 && p.p95.value <= *limit); };
+  return s.refused == 0 && s.requests > 0 && !s.backlog.grows && within(slo.ttft_ms_p95, s.ttft_ms) && within(slo.tpot_ms_p95, s.tpot_ms) &&
+         within(slo.e2e_ms_p95, s.e2e_ms);
 }
 
 Result<RateLimit> LargestRate(const std::function<Result<bool>(double)>& holds, const RateSearch& search) {

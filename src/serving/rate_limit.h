@@ -11,11 +11,12 @@ namespace assay::serving {
 
 // Percentiles that must hold; empty: not asked.
 struct Slo {
-  std::optional<double> ttft_ms_p95;
-  std::optional<double> tpot_ms_p95;
-  std::optional<double> e2e_ms_p95;
+  std::optional<double> ttft_ms_p95 = {};
+  std::optional<double> tpot_ms_p95 = {};
+  std::optional<double> e2e_ms_p95 = {};
 };
-// Every request served, the backlog not growing, and every percentile within its limit. Nothing served is no sample, so it holds nothing.
+// Every request served, the backlog not growing, and every percentile within its limit. What has no sample holds nothing: a
+// service that serves nobody, or the time between tokens of answers of one token.
 bool Holds(const Slo& slo, const Summary& summary);
 
 struct RateLimit {

@@ -77,6 +77,7 @@ TEST(Holds, NoSampleAndAGrowingBacklogHoldNothing) {
   EXPECT_FALSE(Holds({}, summary));
   summary.requests = 10;
   EXPECT_TRUE(Holds({}, summary));
+  EXPECT_FALSE(Holds({.tpot_ms_p95 = 50}, summary)) << "answers of one token have no time between tokens";
   summary.backlog.grows = true;
   EXPECT_FALSE(Holds({}, summary));
 }
