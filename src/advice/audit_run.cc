@@ -170,6 +170,11 @@ Result<Settings> ParseSettings(const std::vector<std::string>& settings, const f
       if (*low < row.low || *high > row.high) return BadInput(fmt::format("--set {}: must lie between {:g} and {:g}", name, row.low, row.high));
       out.assume[std::string(row.name)] = {*low, *high};
       found = true;
+      // An override beside what the file says: together they must not say one thing twice.
+      std::vector<std::string> names = {std::string(row.name)};
+      for (const formats::Assumption& assumption : usecase.assume) names.push_back(assumption.name);
+      for (const auto& [earlier, range] : out.assume) names.push_back(earlier);
+      if (auto together = formats::CheckAssumedTogether(names); !together.ok()) return std::move(together).TakeError().In(fmt::format("--set {}: layer_overhead_us", name));
     }
     if (!found) {
       const std::vector<std::string_view> names(known.begin(), known.end());

@@ -4,13 +4,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
+#include <functional>
 #include <limits>
+#include <set>
 #include <string>
 
 #include "core/thread_pool.h"
 #include "machine/ceilings.h"
 #include "machine/fingerprint.h"
+#include "serving/assumptions.h"
 
 namespace assay {
 namespace {
@@ -21,27 +23,36 @@ Quantity AtLeast(double value, std::string unit, std::string origin) {
   return {value, value, std::numeric_limits<double>::infinity(), std::move(unit), Basis::kBounded, std::move(origin)};
 }
 
-constexpr std::string_view kUsed[] = {"prompt_length_factor", "output_length_factor",    "price_factor",         "host_us_per_step",    "host_us_per_request",
-                                      "sampling_us_per_step", "sampling_us_per_sequence", "layer_overhead_us", "norms_us_per_layer", "rope_us_per_layer", "activation_us_per_layer"};
+// Ranges of [assume] at their low ends: with them a lower bound stays one.
+double Least(const formats::Interval& range) { return range.low; }
+double LeastOr(const serving::Assumptions& assumed, std::string_view name, double otherwise) {
+  const formats::Interval* range = assumed.Find(name);
+  return range != nullptr ? Least(*range) : otherwise;
+}
 
-// The low ends of the assumed ranges: with them a lower bound stays one.
-class Ends {
- public:
-  explicit Ends(const AuditSetting& setting) : setting_(setting) {}
-  double Low(std::string_view name, double otherwise) const {
-    const auto over = setting_.conditions.assume.find(name);
-    const formats::Interval* range = over != setting_.conditions.assume.end() ? &over->second : setting_.usecase.Assumed(name);
-    if (range == nullptr) return otherwise;
-    text_ += fmt::format("{}{} {:g}", text_.empty() ? "; assumed, at the end that is least: " : ", ", name, range->low);
-    return range->low;
+serving::Assumptions AssumedIn(const AuditSetting& setting) { return serving::Assumptions(setting.usecase, setting.conditions.assume); }
+
+// Of the names that were asked for, those that were assumed.
+std::string TextOf(const serving::Assumptions& assumed) {
+  std::string text;
+  const std::set<std::string, std::less<>> asked = assumed.asked();
+  for (const std::string& name : asked) {
+    const formats::Interval* range = assumed.Find(name);
+    if (range != nullptr) text += fmt::format("{}{} {:g}", text.empty() ? "; assumed, at the end that is least: " : ", ", name, range->low);
   }
-  [[nodiscard]] bool any() const { return !text_.empty(); }
-  [[nodiscard]] const std::string& Text() const { return text_; }
+  return text;
+}
 
- private:
-  const AuditSetting& setting_;
-  mutable std::string text_;
+// What the batch's length depends on besides kernels.
+struct Overheads {
+  double prompt_factor, output_factor, step_us, sequence_us, request_us;
 };
+Overheads LeastOverheads(const serving::Assumptions& assumed, double layers) {
+  return {.prompt_factor = LeastOr(assumed, "prompt_length_factor", 1), .output_factor = LeastOr(assumed, "output_length_factor", 1),
+          .step_us = serving::HostUsPerStep(assumed, Least).value_or(0) + layers * serving::LayerOverheadUs(assumed, Least).value_or(0),
+          .sequence_us = LeastOr(assumed, "sampling_us_per_sequence", 0), .request_us = LeastOr(assumed, "host_us_per_request", 0)};
+}
+double LeastPriceFactor(const serving::Assumptions& assumed) { return LeastOr(assumed, "price_factor", 1); }
 
 Result<std::vector<Measurement>> BoundAll(const AuditSetting& setting) {
   ASSAY_TRY(const CpuCeilings ceilings, MeasureCpuCeilings());
@@ -52,7 +63,7 @@ Result<std::vector<Measurement>> BoundAll(const AuditSetting& setting) {
     rows.push_back(AuditRow(setting, plan.letter, "batch_hours", "batch", hours));
     Quantity per_document = Quantity::Refused("USD", "the use case names no price; add usd_per_device_hour to [platform]");
     if (setting.usecase.platform.usd_per_device_hour) {
-      const double usd_per_hour = *setting.usecase.platform.usd_per_device_hour * setting.conditions.scenario.price_factor * Ends(setting).Low("price_factor", 1);
+      const double usd_per_hour = *setting.usecase.platform.usd_per_device_hour * setting.conditions.scenario.price_factor * LeastPriceFactor(AssumedIn(setting));
       per_document = Scale(hours, usd_per_hour / documents);
       per_document.unit = "USD";
       per_document.origin = fmt::format("{:.4g} USD an hour x hours / {:.0f} documents; {}", usd_per_hour, documents, hours.origin);
@@ -94,21 +105,26 @@ Result<CpuCeilings> MeasureCpuCeilings() {
   return best;
 }
 
-bool BatchUsesAssumption(std::string_view name) { return std::find(std::begin(kUsed), std::end(kUsed), name) != std::end(kUsed); }
+bool BatchUsesAssumption(std::string_view name) {
+  const serving::Assumptions none;
+  LeastOverheads(none, 1);
+  LeastPriceFactor(none);
+  return none.asked().contains(name);
+}
 
 Quantity BatchHoursBound(const AuditSetting& setting, const CandidatePlan& plan, const CpuCeilings& ceilings) {
   const formats::ModelSpec& model = setting.usecase.model;
   const formats::ParameterCounts parameters = formats::CountParameters(model);
-  const Ends assumed(setting);
+  const serving::Assumptions assumed = AssumedIn(setting);
+  const Overheads least = LeastOverheads(assumed, static_cast<double>(model.layers));
   // Only the last token of a prompt meets the vocabulary head.
   const double body = parameters.active - parameters.head;
   const auto documents = static_cast<double>(setting.traffic.unit_rate.size());
   // As many as the engine holds at once; not told, all of them may share a step.
   const double sequences = std::clamp(static_cast<double>(setting.usecase.engine.policy.max_sequences.value_or(setting.traffic.unit_rate.size())), 1.0, std::max(1.0, documents));
-  const double prompt_factor = assumed.Low("prompt_length_factor", 1), output_factor = assumed.Low("output_length_factor", 1);
   double dense_flops = 0, mixer_flops = 0, cache_bytes = 0, output_tokens = 0;
   for (const serving::Request& request : setting.traffic.unit_rate) {
-    const double prompt = std::max(1.0, std::floor(request.prompt_tokens * prompt_factor)), output = std::max(1.0, std::floor(request.output_tokens * output_factor));
+    const double prompt = std::max(1.0, std::floor(request.prompt_tokens * least.prompt_factor)), output = std::max(1.0, std::floor(request.output_tokens * least.output_factor));
     // Two FLOPs a weight and token; the mixer's work beside it, decode at the mean of the contexts it meets. The last token is not fed back.
     const LayerCost prefill = plan.PrefillCost(static_cast<int64_t>(prompt));
     const LayerCost decode = plan.DecodeCost(static_cast<int64_t>(prompt + output / 2));
@@ -128,13 +144,12 @@ Quantity BatchHoursBound(const AuditSetting& setting, const CandidatePlan& plan,
   const double dense_rate = model.weight_bits <= 8 ? int8_rate : ceilings.flops_per_second;
   const double mixer_rate = BitsOf(plan.candidate->kv.dtype) <= 8 ? int8_rate : ceilings.flops_per_second;
   const double flop_s = dense_flops / dense_rate + mixer_flops / mixer_rate;
-  const double layer_us = assumed.Low("layer_overhead_us", 0) + assumed.Low("norms_us_per_layer", 0) + assumed.Low("rope_us_per_layer", 0) + assumed.Low("activation_us_per_layer", 0);
-  const double step_us = assumed.Low("host_us_per_step", 0) + assumed.Low("sampling_us_per_step", 0) + static_cast<double>(model.layers) * layer_us;
-  const double host_s = 1e-6 * (steps * step_us + assumed.Low("sampling_us_per_sequence", 0) * output_tokens + assumed.Low("host_us_per_request", 0) * documents);
+  const double host_s = 1e-6 * (steps * least.step_us + least.sequence_us * output_tokens + least.request_us * documents);
+  const std::string assumptions = TextOf(assumed);
   Quantity hours = AtLeast((std::max(flop_s, memory_s) + host_s) / 3600, "h",
                            fmt::format("at least max({:.3g} FLOP in {:.3g} s, {:.3g} B of memory and caches in {:.3g} s) at this machine's measured ceilings, {:.0f} sequences a step{}; no "
-                                       "engine was timed", dense_flops + mixer_flops, flop_s, memory_bytes + held * steps, memory_s, sequences, assumed.Text()));
-  if (assumed.any()) hours.basis = Weaker(hours.basis, Basis::kAssumed);
+                                       "engine was timed", dense_flops + mixer_flops, flop_s, memory_bytes + held * steps, memory_s, sequences, assumptions));
+  if (!assumptions.empty()) hours.basis = Weaker(hours.basis, Basis::kAssumed);
   return hours;
 }
 

@@ -137,6 +137,9 @@ void ReadAssumptions(TomlReader* root, UseCase* u) {
   }
   std::sort(u->assume.begin(), u->assume.end(),
             [](const Assumption& a, const Assumption& b) { return a.line < b.line; });
+  std::vector<std::string> names;
+  for (const Assumption& assumption : u->assume) names.push_back(assumption.name);
+  if (const Status together = CheckAssumedTogether(names); !together.ok()) r->Fail("layer_overhead_us", together.error().message);
   r->Close();
 }
 
@@ -190,12 +193,22 @@ const std::vector<AssumptionRow>& KnownAssumptions() {
       {"rate_factor", "requests come this many times as often", 0.001, 1000},
       {"price_factor", "a device costs this many times as much", 0.01, 100},
       {"speculation_accepted_share", "drafted tokens that are kept", 0, 1},
+      {"fp8_quantise_share", "of the launch of a kernel that quantises activations before an fp8 matrix product, what a service pays", 0, 1},
       {"memory_overhead_gib", "device memory that neither weights nor cache use", 0, 1000},
       {"cache_fragmentation_share", "cache memory lost between blocks", 0, 0.9},
       {"kernel_time_factor", "the user's kernels take this many times the table's time", 0.1, 10},
       {"communication_factor", "collectives take this many times the table's time", 0.1, 100},
   };
   return kRows;
+}
+
+Status CheckAssumedTogether(std::span<const std::string> names) {
+  const auto has = [&](std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); };
+  if (!has("layer_overhead_us")) return Ok();
+  for (const char* part : {"norms_us_per_layer", "rope_us_per_layer", "activation_us_per_layer"}) {
+    if (has(part)) return BadInput(fmt::format("is norms, RoPE and activation together, and {} is a part of it: give the whole or its parts", part));
+  }
+  return Ok();
 }
 
 const Candidate& UseCase::baseline() const {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -178,6 +179,9 @@ struct AssumptionRow {
 };
 // Every assumption a file may make.
 const std::vector<AssumptionRow>& KnownAssumptions();
+// BadInput where two of the names say the same thing: layer_overhead_us is norms, RoPE and activation together, so one of them beside it would
+// count twice.
+Status CheckAssumedTogether(std::span<const std::string> names);
 
 struct UseCase {
   std::string name;  // `name = ` at the top, else the file's stem

@@ -174,10 +174,22 @@ TEST(UseCase, TheDocumentedFileIsReadAndNamesEveryAssumption) {
   ASSERT_NE(end, std::string::npos);
   auto parsed = ParseUseCase(std::string_view(*text).substr(begin, end - begin), "docs/usecase.toml");
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
-  EXPECT_EQ(parsed->assume.size(), KnownAssumptions().size());
+  EXPECT_EQ(parsed->assume.size(), KnownAssumptions().size() - 1) << "all but the whole of which it gives the parts";
+  for (const AssumptionRow& row : KnownAssumptions()) EXPECT_NE(text->find(row.name), std::string::npos) << row.name;
   EXPECT_EQ(parsed->candidates[1].kv.scale_block_elements, 32);
   EXPECT_EQ(parsed->engine.policy.speculation->accepted_share->high, 0.8);
   EXPECT_EQ(parsed->model.weight_bits, 8) << "[model] weight_dtype overrides the shape's";
+}
+
+TEST(UseCase, RefusesAWholeBesideItsParts) {
+  const std::string file = *ReadFile(std::string(ASSAY_SOURCE_DIR) + "/usecases/support_chat.toml", kMegabyte);
+  const auto doubled = ParseUseCase(file + "rope_us_per_layer = [1, 5]\n", "u.toml");
+  ASSERT_FALSE(doubled.ok());
+  EXPECT_NE(doubled.error().message.find("assume.layer_overhead_us is norms, RoPE and activation together, and rope_us_per_layer is a part of it"), std::string::npos)
+      << doubled.error().message;
+  std::string parts = file + "rope_us_per_layer = [1, 5]\n";
+  parts.erase(parts.find("layer_overhead_us"), std::string_view("layer_overhead_us").size()).insert(parts.find(" = [8, 64]"), "norms_us_per_layer");
+  EXPECT_TRUE(ParseUseCase(parts, "u.toml").ok());
 }
 
 TEST(UseCase, SupportChatCutsItsWindowPatternAtLayer32) {

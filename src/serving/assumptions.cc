@@ -2,6 +2,7 @@
 #include "serving/assumptions.h"
 
 #include <cmath>
+#include <initializer_list>
 #include <utility>
 
 namespace assay::serving {
@@ -17,8 +18,29 @@ Assumptions::Assumptions(const formats::UseCase& usecase, AssumeOverrides overri
 }
 
 const formats::Interval* Assumptions::Find(std::string_view name) const {
+  asked_.emplace(name);
   const auto found = ranges_.find(name);
   return found == ranges_.end() ? nullptr : &found->second;
+}
+
+namespace {
+
+std::optional<double> Sum(const Assumptions& assumptions, std::initializer_list<std::string_view> names, const EndOf& end) {
+  std::optional<double> sum;
+  for (const std::string_view name : names) {
+    if (const formats::Interval* range = assumptions.Find(name); range != nullptr) sum = sum.value_or(0) + end(*range);
+  }
+  return sum;
+}
+
+}  // namespace
+
+std::optional<double> LayerOverheadUs(const Assumptions& assumptions, const EndOf& end) {
+  return Sum(assumptions, {"layer_overhead_us", "norms_us_per_layer", "rope_us_per_layer", "activation_us_per_layer"}, end);
+}
+
+std::optional<double> HostUsPerStep(const Assumptions& assumptions, const EndOf& end) {
+  return Sum(assumptions, {"host_us_per_step", "sampling_us_per_step"}, end);
 }
 
 }  // namespace assay::serving

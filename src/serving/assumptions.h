@@ -4,6 +4,8 @@
 #include <array>
 #include <functional>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -28,9 +30,17 @@ class Assumptions {
 
   // nullptr: nothing was assumed.
   [[nodiscard]] const formats::Interval* Find(std::string_view name) const;
+  // Every name that was looked up, assumed or not: whoever asks is who depends on it, so no list is kept by hand.
+  [[nodiscard]] const std::set<std::string, std::less<>>& asked() const { return asked_; }
 
  private:
   AssumeOverrides ranges_;
+  mutable std::set<std::string, std::less<>> asked_;
 };
+
+// A sum of assumed parts at `end` of their ranges; empty where nothing of it was assumed. The two sums that have several names:
+using EndOf = std::function<double(const formats::Interval&)>;
+std::optional<double> LayerOverheadUs(const Assumptions& assumptions, const EndOf& end);  // norms, RoPE, activation and launches, a layer and step
+std::optional<double> HostUsPerStep(const Assumptions& assumptions, const EndOf& end);    // scheduler and sampling
 
 }  // namespace assay::serving

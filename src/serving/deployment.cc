@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -14,43 +13,43 @@ namespace {
 // Device memory that neither weights nor cache use (activations, graphs, workspace), unless the use case says better: sources say 2 to 6 GiB.
 constexpr formats::Interval kMemoryOverheadGib = {2, 6};
 
-constexpr std::string_view kUsedAssumptions[] = {
-    "host_us_per_step",         "sampling_us_per_step", "layer_overhead_us",   "norms_us_per_layer",   "rope_us_per_layer",   "activation_us_per_layer",
-    "sampling_us_per_sequence", "host_us_per_request",  "memory_overhead_gib", "kernel_time_factor",   "communication_factor", "cache_fragmentation_share"};
-
-// The platform's declared ranges and kernel errors at a corner, narrowed by what is assumed.
-platform::StepDraw DrawOf(const platform::Profile& profile, const platform::StepModel& model, const Assumptions& assumptions, Corner corner) {
-  platform::StepDraw draw = corner == kLikely ? platform::LikelyDraw() : platform::CornerDraw(profile, model, corner == kSlow);
+// What is assumed goes before the platform's own ranges. `draw` is those of a corner already.
+void Narrow(const Assumptions& assumptions, Corner corner, platform::StepDraw* draw) {
+  const auto end = [corner](const formats::Interval& range) { return At(range, corner); };
   const auto take = [&](std::string_view name, auto&& use) {
-    if (const formats::Interval* range = assumptions.Find(name); range != nullptr) use(At(*range, corner));
+    if (const formats::Interval* range = assumptions.Find(name); range != nullptr) use(end(*range));
   };
-  double host_us = 0, layer_us = 0;
-  take("host_us_per_step", [&](double us) { host_us += us; });
-  take("sampling_us_per_step", [&](double us) { host_us += us; });
-  if (host_us > 0) draw.host_ms = host_us / 1000;
-  take("layer_overhead_us", [&](double us) { layer_us += us; });
-  for (const char* part : {"norms_us_per_layer", "rope_us_per_layer", "activation_us_per_layer"}) take(part, [&](double us) { layer_us += us; });
-  if (layer_us > 0) draw.layer_overhead_us = layer_us;
-  take("sampling_us_per_sequence", [&](double us) { draw.host_us_per_sequence = us; });
-  take("host_us_per_request", [&](double us) { draw.request_overhead_ms = us / 1000; });
-  take("kernel_time_factor", [&](double factor) { draw.attention_factor *= factor, draw.prefill_factor *= factor, draw.gemm_factor *= factor; });
-  take("communication_factor", [&](double factor) { draw.collective_factor *= factor; });
-  return draw;
+  if (const auto us = HostUsPerStep(assumptions, end)) draw->host_ms = *us / 1000;
+  if (const auto us = LayerOverheadUs(assumptions, end)) draw->layer_overhead_us = *us;
+  take("sampling_us_per_sequence", [&](double us) { draw->host_us_per_sequence = us; });
+  take("host_us_per_request", [&](double us) { draw->request_overhead_ms = us / 1000; });
+  take("fp8_quantise_share", [&](double share) { draw->fp8_quantise_share = share; });
+  take("kernel_time_factor", [&](double factor) { draw->attention_factor *= factor, draw->prefill_factor *= factor, draw->gemm_factor *= factor; });
+  take("communication_factor", [&](double factor) { draw->collective_factor *= factor; });
+}
+
+// Of `bytes` that the engine may fill with weights, cache and all else.
+struct Memory {
+  double overhead_bytes = 0;  // that neither weights nor cache use
+  double cache_bytes = 0;
+};
+Memory Share(double bytes, double weight_bytes, const Assumptions& assumptions, Corner corner) {
+  const formats::Interval* overhead = assumptions.Find("memory_overhead_gib");
+  const formats::Interval* lost = assumptions.Find("cache_fragmentation_share");
+  const double overhead_bytes = At(overhead != nullptr ? *overhead : kMemoryOverheadGib, corner) * 0x1p30;
+  return {.overhead_bytes = overhead_bytes, .cache_bytes = (bytes - weight_bytes - overhead_bytes) * (lost != nullptr ? 1 - At(*lost, corner) : 1)};
 }
 
 // Bytes of the cache by kind of layer, from the rank's mixers.
 Result<KvPool> PoolOf(const DeploymentPlan& plan, const Deployment& deployment, const Assumptions& assumptions, Corner corner) {
-  const formats::Interval* overhead = assumptions.Find("memory_overhead_gib");
-  const double memory = plan.memory_gib ? *plan.memory_gib * 0x1p30 : deployment.gpu.memory_bytes;
-  const double overhead_bytes = At(overhead != nullptr ? *overhead : kMemoryOverheadGib, corner) * 0x1p30;
-  double bytes = memory * plan.memory_fraction - deployment.weight_bytes - overhead_bytes;
-  if (const formats::Interval* lost = assumptions.Find("cache_fragmentation_share"); lost != nullptr) bytes *= 1 - At(*lost, corner);
-  if (bytes <= 0) {
+  const double device_bytes = plan.memory_gib ? *plan.memory_gib * 0x1p30 : deployment.gpu.memory_bytes;
+  const Memory memory = Share(device_bytes * plan.memory_fraction, deployment.weight_bytes, assumptions, corner);
+  if (memory.cache_bytes <= 0) {
     return Unsupported(fmt::format("{:.1f} GiB of weights a rank and {:.1f} GiB of activations and workspace leave the cache no room in {:.1f} GiB of {} at "
-                                   "memory_fraction {:g}; use more ranks, a larger GPU or a smaller weight type",
-                                   deployment.weight_bytes / 0x1p30, overhead_bytes / 0x1p30, memory / 0x1p30, deployment.gpu.name, plan.memory_fraction));
+                                   "memory_fraction {:g}; use more ranks, a larger GPU or a smaller weight type", deployment.weight_bytes / 0x1p30,
+                                   memory.overhead_bytes / 0x1p30, device_bytes / 0x1p30, deployment.gpu.name, plan.memory_fraction));
   }
-  KvPool pool{.pool_bytes = static_cast<int64_t>(bytes), .block_tokens = plan.block_tokens, .state_bytes = 0, .groups = {}};
+  KvPool pool{.pool_bytes = static_cast<int64_t>(memory.cache_bytes), .block_tokens = plan.block_tokens, .state_bytes = 0, .groups = {}};
   for (const platform::MixerGroup& group : deployment.model.mixers) {
     pool.state_bytes += static_cast<int64_t>(std::ceil(group.layers * group.memory->bytes_per_sequence));
     if (group.memory->bytes_per_token <= 0) continue;
@@ -62,7 +61,13 @@ Result<KvPool> PoolOf(const DeploymentPlan& plan, const Deployment& deployment, 
 
 }  // namespace
 
-bool UsesAssumption(std::string_view name) { return std::find(std::begin(kUsedAssumptions), std::end(kUsedAssumptions), name) != std::end(kUsedAssumptions); }
+bool UsesAssumption(std::string_view name) {
+  const Assumptions none;
+  platform::StepDraw draw;
+  Narrow(none, kLikely, &draw);
+  Share(0, 0, none, kLikely);
+  return none.asked().contains(name);
+}
 
 std::string ProfileNameOf(const formats::UseCase& usecase, const formats::Candidate& candidate) {
   return usecase.platform.profile_path.value_or(
@@ -95,7 +100,8 @@ Result<Deployment> MakeDeployment(const DeploymentPlan& plan, const platform::Pr
   // What has no time is refused for that before its memory is looked at.
   ASSAY_TRY(const platform::StepTimer timed, platform::StepTimer::Make(profile, deployment.model, platform::LikelyDraw(), found->name));
   for (const Corner corner : kCorners) {
-    deployment.draws[corner] = DrawOf(profile, deployment.model, assumptions, corner);
+    deployment.draws[corner] = corner == kLikely ? platform::LikelyDraw() : platform::CornerDraw(profile, deployment.model, corner == kSlow);
+    Narrow(assumptions, corner, &deployment.draws[corner]);
     ASSAY_TRY(deployment.pools[corner], PoolOf(plan, deployment, assumptions, corner));
   }
   return deployment;

@@ -1,6 +1,7 @@
 // Forecasts, traffic and the score on end-to-end points, on the shipped profile.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "formats/table.h"
@@ -74,6 +75,32 @@ TEST(Deployment, MemoryIsLeastWhereEverythingIsSlow) {
   const auto lost = pools();
   EXPECT_EQ(lost[kFast].pool_bytes, fixed[kFast].pool_bytes);
   EXPECT_NEAR(static_cast<double>(lost[kSlow].pool_bytes), 0.5 * static_cast<double>(fixed[kSlow].pool_bytes), 1);
+}
+
+// Whoever asks for a range depends on it: no list of names says otherwise.
+TEST(Deployment, UsesTheAssumptionsThatMoveItsDrawsOrItsMemory) {
+  const Deployment own = *OnH100(Llama());
+  for (const formats::AssumptionRow& row : formats::KnownAssumptions()) {
+    formats::UseCase usecase;
+    const double value = std::clamp(0.123, row.low, row.high);
+    usecase.assume = {{.name = std::string(row.name), .range = {value, value}}};
+    const Deployment assumed = *OnH100(Llama(), Assumptions(usecase));
+    const auto same = [](const platform::StepDraw& a, const platform::StepDraw& b) {
+      return a.attention_factor == b.attention_factor && a.collective_factor == b.collective_factor && a.layer_overhead_us == b.layer_overhead_us &&
+             a.host_ms == b.host_ms && a.host_us_per_sequence == b.host_us_per_sequence && a.fp8_quantise_share == b.fp8_quantise_share &&
+             a.request_overhead_ms == b.request_overhead_ms;
+    };
+    const bool moves = !same(own.draws[kLikely], assumed.draws[kLikely]) || own.pools[kLikely].pool_bytes != assumed.pools[kLikely].pool_bytes;
+    EXPECT_EQ(UsesAssumption(row.name), moves) << row.name;
+  }
+}
+
+TEST(Deployment, ThePartsOfALayersOverheadAreSummed) {
+  formats::UseCase usecase;
+  usecase.assume = {{.name = "norms_us_per_layer", .range = {2, 10}}, {.name = "rope_us_per_layer", .range = {1, 5}}};
+  const Deployment assumed = *OnH100(Llama(), Assumptions(usecase));
+  EXPECT_EQ(assumed.draws[kFast].layer_overhead_us, 3);
+  EXPECT_EQ(assumed.draws[kSlow].layer_overhead_us, 15);
 }
 
 TEST(Deployment, WithoutRoomForACacheIsRefused) {
