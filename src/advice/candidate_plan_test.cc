@@ -67,7 +67,7 @@ TEST(ReadPolicy, ItsStepReadsTheSameBytes) {
   ASSERT_TRUE(model.ok()) << model.error().message;
   const LayerCost cost = plan.DecodeCost(32768);
   EXPECT_NEAR(32 * model->mixers[0].decode_floor(1, 1, 32768).bytes, cost.bytes_read + cost.bytes_written, 1);
-  EXPECT_NEAR(32 * model->mixers[0].memory->bytes_per_token, plan.ResidentBytesAt(1) - plan.ResidentBytesAt(0), 1e-6);
+  EXPECT_NEAR(32 * model->mixers[0].memory.bytes_per_token, plan.ResidentBytesAt(1) - plan.ResidentBytesAt(0), 1e-6);
 }
 
 TEST(ReadPolicy, IsRefusedWhereItsPageBoundsSayNothing) {

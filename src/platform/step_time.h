@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,7 +35,7 @@ struct MixerGroup {
   int window = 0;       // tokens; 0: full
   DType compute = DType::kBf16;
   DType cache = DType::kBf16;
-  std::optional<MixerMemory> memory = std::nullopt;  // absent: by the kind's own formula (serving/deployment.h)
+  MixerMemory memory = {};
   // Where no table holds the mixer: useful work of one layer by (sequences, new tokens, context before them); the time is then the least
   // that bytes and FLOPs allow, and the step's basis `bounded`.
   std::function<Work(double, double, double)> prefill_floor = nullptr;

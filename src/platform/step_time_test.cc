@@ -58,8 +58,8 @@ TEST(ModelSteps, RanksShareMatricesAndHeads) {
 // Mechanisms say over how many heads their cache splits, in every parametrisation: also where no table times them.
 TEST(ModelSteps, RanksShareACacheByItsHeadsAndKeepWholeWhatAllHeadsRead) {
   const auto share = [](std::string_view stack) {
-    const MixerMemory one = *Model(stack).mixers[0].memory;
-    const MixerMemory four = *Model(stack, {.tensor_parallel = 4}).mixers[0].memory;
+    const MixerMemory one = Model(stack).mixers[0].memory;
+    const MixerMemory four = Model(stack, {.tensor_parallel = 4}).mixers[0].memory;
     return one.bytes_per_token > 0 ? four.bytes_per_token / one.bytes_per_token : four.bytes_per_sequence / one.bytes_per_sequence;
   };
   EXPECT_DOUBLE_EQ(share("gqa"), 0.25);

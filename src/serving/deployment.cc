@@ -51,10 +51,10 @@ Result<KvPool> PoolOf(const DeploymentPlan& plan, const Deployment& deployment, 
   }
   KvPool pool{.pool_bytes = static_cast<int64_t>(memory.cache_bytes), .block_tokens = plan.block_tokens, .state_bytes = 0, .groups = {}};
   for (const platform::MixerGroup& group : deployment.model.mixers) {
-    pool.state_bytes += static_cast<int64_t>(std::ceil(group.layers * group.memory->bytes_per_sequence));
-    if (group.memory->bytes_per_token <= 0) continue;
-    pool.groups.push_back({.bytes_per_token = static_cast<int64_t>(std::ceil(group.layers * group.memory->bytes_per_token)),
-                           .window_tokens = group.memory->token_cap > 0 ? static_cast<int32_t>(group.memory->token_cap) : 0});
+    pool.state_bytes += static_cast<int64_t>(std::ceil(group.layers * group.memory.bytes_per_sequence));
+    if (group.memory.bytes_per_token <= 0) continue;
+    pool.groups.push_back({.bytes_per_token = static_cast<int64_t>(std::ceil(group.layers * group.memory.bytes_per_token)),
+                           .window_tokens = group.memory.token_cap > 0 ? static_cast<int32_t>(group.memory.token_cap) : 0});
   }
   return pool;
 }
