@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "mechanisms/bind.h"
 #include "platform/model_steps.h"
 
 namespace assay {
@@ -14,18 +15,6 @@ LayerShape ShapeOf(const formats::ModelSpec& model) {
   return {.model_dim = model.model_dim, .query_heads = model.query_heads, .kv_heads = model.kv_heads, .head_dim = model.head_dim};
 }
 
-// The arguments of a call as numbers, checked by the mechanism it names.
-Result<ParameterSet> Resolve(const Mechanism& mechanism, const formats::MechanismCall& call) {
-  std::vector<double> positional;
-  std::vector<ParameterValue> named;
-  for (const formats::MechanismArgument& argument : call.arguments) {
-    if (!argument.number) return BadInput(fmt::format("{}: argument '{}' is not a number", call.id, argument.text));
-    if (argument.name.empty()) positional.push_back(*argument.number);
-    else named.push_back({argument.name, *argument.number});
-  }
-  return ParameterSet::Make(mechanism, positional, named);
-}
-
 Result<CandidatePlan> PlanOne(const formats::UseCase& usecase, const formats::Candidate& candidate, std::string letter) {
   CandidatePlan plan;
   plan.letter = std::move(letter);
@@ -33,12 +22,12 @@ Result<CandidatePlan> PlanOne(const formats::UseCase& usecase, const formats::Ca
   for (const formats::LayerCount& count : formats::CountLayers(candidate.layers)) {
     LayerGroup group;
     ASSAY_TRY(group.mechanism, FindMechanism(count.mechanism.id));
-    ASSAY_TRY(group.parameters, Resolve(*group.mechanism, count.mechanism));
+    ASSAY_TRY(group.parameters, Bind(*group.mechanism, count.mechanism));
     group.shape = ShapeOf(usecase.model);
     group.layers = count.layers;
     if (candidate.read && group.mechanism->traits.state == StateKind::kGrowing) {
       ASSAY_TRY(group.read_mechanism, FindMechanism(candidate.read->id));
-      ASSAY_TRY(group.read_parameters, Resolve(*group.read_mechanism, *candidate.read));
+      ASSAY_TRY(group.read_parameters, Bind(*group.read_mechanism, *candidate.read));
       ASSAY_TRY(group.shape, platform::ReadShape(*group.mechanism, group.parameters, group.shape, *candidate.read));
     }
     plan.groups.push_back(std::move(group));

@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "mechanisms/mechanism.h"
+#include "mechanisms/bind.h"
 
 namespace assay::platform {
 namespace {
@@ -16,19 +16,9 @@ struct Bound {
   ParameterSet parameters;
 };
 
-Result<Bound> Bind(const formats::MechanismCall& call) {
+Result<Bound> BoundTo(const formats::MechanismCall& call) {
   ASSAY_TRY(const Mechanism* mechanism, FindMechanism(call.id));
-  std::vector<double> positional;
-  std::vector<ParameterValue> named;
-  for (const formats::MechanismArgument& argument : call.arguments) {
-    if (!argument.number) return BadInput(fmt::format("{}: '{}' is not a number", call.ToString(), argument.text));
-    if (argument.name.empty()) {
-      positional.push_back(*argument.number);
-    } else {
-      named.push_back({argument.name, *argument.number});
-    }
-  }
-  ASSAY_TRY(ParameterSet parameters, ParameterSet::Make(*mechanism, positional, named));
+  ASSAY_TRY(ParameterSet parameters, Bind(*mechanism, call));
   return Bound{mechanism, std::move(parameters)};
 }
 
@@ -115,7 +105,7 @@ Result<MixerGroup> MakeGroup(const Bound& bound, const formats::MechanismCall& c
   if (!options.read || bound.mechanism->traits.state != StateKind::kGrowing) {
     FillMemory(bound, shape, options, &group);
   } else {
-    ASSAY_TRY(const Bound reader, Bind(*options.read));
+    ASSAY_TRY(const Bound reader, BoundTo(*options.read));
     ASSAY_TRY(const LayerShape read_shape, ReadShape(*bound.mechanism, bound.parameters, shape, *options.read));
     FillMemory(reader, read_shape, options, &group);
     group.decode_floor = FloorOf(reader, read_shape, options);
@@ -193,7 +183,7 @@ Result<StepModel> MakeStepModel(const formats::ModelSpec& spec, std::span<const 
                   .mixers = {}, .gemms = {}, .tensor_parallel = tp};
   const LayerShape shape{.model_dim = spec.model_dim, .query_heads = spec.query_heads, .kv_heads = spec.kv_heads, .head_dim = spec.head_dim};
   for (const formats::LayerCount& count : formats::CountLayers({layers.begin(), layers.end()})) {
-    ASSAY_TRY(const Bound bound, Bind(count.mechanism));
+    ASSAY_TRY(const Bound bound, BoundTo(count.mechanism));
     ASSAY_TRY(MixerGroup group, MakeGroup(bound, count.mechanism, shape, options));
     group.layers = static_cast<int>(count.layers);
     model.mixers.push_back(std::move(group));
