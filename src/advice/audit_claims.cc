@@ -10,23 +10,11 @@
 
 namespace assay {
 Result<ClaimContext> ClaimContextOf(const AuditSetting& setting, const std::vector<Measurement>& rows) {
-  ASSAY_TRY(ClaimContext context, ContextWithTrace(setting.usecase));
+  ASSAY_TRY(ClaimContext context, ContextOf(setting.usecase, setting.traffic));
   const auto set = [&](const char* name, double value) {
     const auto& known = ContextVariableNames();
     if (std::find(known.begin(), known.end(), name) != known.end()) context.variables[name] = value;
   };
-  const serving::Scenario& scenario = setting.conditions.scenario;
-  if (scenario.prompt_length_factor != 1 || scenario.output_length_factor != 1) {
-    const serving::TrafficShape shape = ShapeOf(setting.traffic);
-    set("prompt_p50_tokens", shape.prompt_p50), set("prompt_p95_tokens", shape.prompt_p95);
-    set("output_p50_tokens", shape.output_p50), set("output_p95_tokens", shape.output_p95);
-    set("context_p50_tokens", shape.context_p50), set("context_p95_tokens", shape.context_p95), set("context_p99_tokens", shape.context_p99);
-    set("decode_context_tokens", shape.decode_context_mean);
-    double longest = 0;
-    for (const serving::Request& request : setting.traffic.unit_rate) longest = std::max(longest, static_cast<double>(request.prompt_tokens) + request.output_tokens);
-    set("context_max_tokens", longest);
-  }
-  if (setting.traffic.requests_per_second > 0) set("requests_per_second", setting.traffic.requests_per_second);
   for (const Measurement& row : rows) {
     if (row.quantity.refused() || ScopeOf(row) != setting.plans[0].letter) continue;
     if (row.metric == "batch_size_mean") set("concurrency", row.quantity.value);

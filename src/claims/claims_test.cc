@@ -391,8 +391,9 @@ TEST(ForYou, AMeasuredQuantityDecidesAndAWeakBasisDoesNot) {
 TEST(ForYou, TheShippedChatUseCaseFillsWhatClaimsAskFor) {
   const auto use_case = formats::ReadUseCase(ASSAY_SOURCE_DIR "/usecases/support_chat.toml");
   ASSERT_TRUE(use_case.ok()) << use_case.error().message;
-  if (!FindMechanism("sliding_window").ok()) GTEST_SKIP() << "no mechanism sliding_window in this build";
-  const ClaimContext context = ContextOf(*use_case);
+  const auto of_usecase = ContextOf(*use_case, 0);
+  ASSERT_TRUE(of_usecase.ok()) << of_usecase.error().message;
+  const ClaimContext& context = *of_usecase;
   EXPECT_EQ(context.gpu, "h100_sxm");
   EXPECT_EQ(context.variables.at("kv_heads"), 8);
   EXPECT_GT(context.variables.at("context_p95_tokens"), context.variables.at("context_p50_tokens"));
@@ -412,7 +413,7 @@ TEST(ForYou, ATraceSpeaksForItself) {
   const auto path = std::filesystem::temp_directory_path() / fmt::format("assay-claims-trace-{}.csv", getpid());
   std::ofstream(path) << "arrival_s,prompt_tokens,output_tokens\n0,100,10\n1,300,30\n2,200,20\n";
   use_case->workload.trace_path = path.string();
-  const auto context = ContextWithTrace(*use_case);
+  const auto context = ContextOf(*use_case, 0);
   std::filesystem::remove(path);
   ASSERT_TRUE(context.ok()) << context.error().message;
   EXPECT_EQ(context->variables.at("context_p50_tokens"), 220);

@@ -119,7 +119,7 @@ int Check(const Common& common, const Options& options) {
   if (!options.use_case.empty()) {
     const auto use_case = formats::ReadUseCase(options.use_case);
     if (!use_case.ok()) return Fail(use_case.error());
-    auto read = ContextWithTrace(*use_case);
+    auto read = ContextOf(*use_case, common.seed);
     if (!read.ok()) return Fail(read.error());
     context = *std::move(read);
   }

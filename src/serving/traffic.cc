@@ -46,6 +46,13 @@ Result<Traffic> MakeTraffic(const formats::UseCase& usecase, const Scenario& sce
   if (!batch) {
     for (Request& request : traffic.unit_rate) request.arrival_ms = (request.arrival_ms - first_ms) * traffic.requests_per_second;
   }
+  // Draws seldom reach the end of a distribution; what the use case allows is known.
+  if (workload.trace_path) {
+    for (const Request& request : traffic.unit_rate) traffic.longest_tokens = std::max(traffic.longest_tokens, static_cast<double>(request.prompt_tokens) + request.output_tokens);
+  } else {
+    traffic.longest_tokens = static_cast<double>(workload.prompt_tokens.max_tokens) * scenario.prompt_length_factor +
+                             static_cast<double>(workload.output_tokens.max_tokens) * scenario.output_length_factor;
+  }
   const std::string_view arrivals = batch ? "batch" : workload.arrivals == formats::Arrivals::kPoisson ? "Poisson" : "its own";
   traffic.origin = workload.trace_path ? fmt::format("{} requests of {}, {} arrivals", traffic.unit_rate.size(), source, arrivals)
                                        : fmt::format("{} requests drawn from the use case's distributions, {} arrivals", traffic.unit_rate.size(), arrivals);

@@ -27,6 +27,7 @@ struct Traffic {
   std::string origin;                       // "4,000 requests drawn from the file's distributions, Poisson arrivals"
   int64_t dropped = 0;                      // without prompt or answer: nothing to serve
   int64_t beyond_context = 0;               // longer than the model's context, served all the same
+  double longest_tokens = 0;                // prompt and answer: of the trace, or where the file's distributions end
   std::vector<std::string> notes;           // what was left out or cannot be served as written
 
   // The same requests at `rate_per_second`; at most `limit` of them (0: all), taken from the start.
