@@ -314,14 +314,14 @@ class Metadata {
 
 // Which layers slide, by the code of llama.cpp, which knows it from the architecture.
 void ReadWindow(Metadata* meta, ModelSpec* m) {
-  m->layer_mechanisms.assign(static_cast<size_t>(m->layers), m->mla ? "mla" : "gqa");
+  m->layer_calls.assign(static_cast<size_t>(m->layers), {.id = m->mla ? "mla" : "gqa", .arguments = {}});
   const auto window = meta->Int("attention.sliding_window");
   if (!window || *window < 1 || m->mla) return;
   const int64_t period = m->family == "gemma3" ? 6 : m->family == "gemma2" || m->family == "gpt-oss" ? 2 : 0;
   if (period == 0) return;  // llama.cpp ignores the window of other architectures' files
   m->window_tokens = *window;
-  for (size_t i = 0; i < m->layer_mechanisms.size(); ++i) {
-    if (static_cast<int64_t>(i + 1) % period != 0) m->layer_mechanisms[i] = "sliding_window";
+  for (size_t i = 0; i < m->layer_calls.size(); ++i) {
+    if (static_cast<int64_t>(i + 1) % period != 0) m->layer_calls[i].id = "sliding_window";
   }
 }
 
@@ -395,6 +395,7 @@ Result<ModelSpec> ParseGgufHeader(std::string_view bytes, const std::string& pat
   ASSAY_RETURN_IF_ERROR(meta.status());
   if (m.layers > 10000) return BadInput(fmt::format("{}: {} layers; at most 10000 are read", path, m.layers));
   ReadWindow(&meta, &m);
+  CompleteLayerCalls(&m);
   if (const auto sum = reader.SumTensors(); sum && sum->elements > 0) {
     m.weight_bits = sum->bytes * 8 / sum->elements;
     m.tied_embeddings = !reader.has_output();

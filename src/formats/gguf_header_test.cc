@@ -151,7 +151,7 @@ TEST(GgufHeader, Gemma3SlidesOnFiveLayersOfSix) {
   writer.Int("gemma3.attention.sliding_window", 512).Tokens(1000);
   auto spec = ParseGgufHeader(writer.Bytes(), "m.gguf");
   ASSERT_TRUE(spec.ok()) << spec.error().message;
-  EXPECT_EQ(std::count(spec->layer_mechanisms.begin(), spec->layer_mechanisms.end(), "gqa"), 3);
+  EXPECT_EQ(std::count_if(spec->layer_calls.begin(), spec->layer_calls.end(), [](const MechanismCall& call) { return call.id == "gqa"; }), 3);
   EXPECT_EQ(spec->head_dim, 256);
   EXPECT_EQ(spec->window_tokens, 512);
 }

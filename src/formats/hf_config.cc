@@ -180,16 +180,16 @@ void ReadLayers(ConfigReader* r, ModelSpec* m) {
       const std::string_view mechanism = MechanismOf(name, *m);
       if (mechanism.empty())
         return r->Fail(fmt::format("layer type '{}' is unknown; write a preset with a stack", Printable(name)));
-      m->layer_mechanisms.emplace_back(mechanism);
+      m->layer_calls.push_back({.id = std::string(mechanism), .arguments = {}});
     }
     return;
   }
   const auto layers = static_cast<size_t>(m->layers);
-  m->layer_mechanisms.assign(layers, m->mla ? "mla" : "gqa");
+  m->layer_calls.assign(layers, {.id = m->mla ? "mla" : "gqa", .arguments = {}});
   const auto every = [&](int64_t period, const char* others) {  // each `period`-th layer is full attention
     if (period < 1) return r->Fail("the interval of full attention layers must be at least 1");
     for (size_t i = 0; i < layers; ++i) {
-      if (static_cast<int64_t>(i + 1) % period != 0) m->layer_mechanisms[i] = others;
+      if (static_cast<int64_t>(i + 1) % period != 0) m->layer_calls[i].id = others;
     }
   };
   if (m->family == "qwen3_next")
@@ -199,11 +199,11 @@ void ReadLayers(ConfigReader* r, ModelSpec* m) {
   else if (m->family == "gemma2" || m->family == "gpt_oss")
     every(2, "sliding_window");
   else if (m->family == "mistral" && m->window_tokens)
-    m->layer_mechanisms.assign(layers, "sliding_window");
+    m->layer_calls.assign(layers, {.id = "sliding_window", .arguments = {}});
   else if ((m->family == "qwen2" || m->family == "qwen3") && m->window_tokens) {
     const int64_t full = r->Int({"max_window_layers"}).value_or(m->layers);  // the first so many see everything
     for (size_t i = 0; i < layers; ++i) {
-      if (static_cast<int64_t>(i) >= full) m->layer_mechanisms[i] = "sliding_window";
+      if (static_cast<int64_t>(i) >= full) m->layer_calls[i].id = "sliding_window";
     }
   }
 }
@@ -262,6 +262,7 @@ Result<ModelSpec> ParseHfConfig(std::string_view text, const std::string& path) 
   ReadLinearAttention(&r, &m);
   ReadLayers(&r, &m);
   ApplyFamily(&r, &m);
+  CompleteLayerCalls(&m);
   ReadWeights(&r, &m);
   ASSAY_RETURN_IF_ERROR(r.status());
   if (auto status = CheckModelSpec(m); !status.ok()) return std::move(status).TakeError().In(path);

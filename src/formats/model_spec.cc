@@ -103,12 +103,12 @@ Status CheckRelations(const ModelSpec& m) {
         "kv_heads {} does not divide query_heads {}; every key head must serve the same number of query heads",
         m.kv_heads, m.query_heads));
   }
-  if (static_cast<int64_t>(m.layer_mechanisms.size()) != m.layers) {
+  if (static_cast<int64_t>(m.layer_calls.size()) != m.layers) {
     return BadInput(
-        fmt::format("{} layers have a mechanism, of {}; the two must agree", m.layer_mechanisms.size(), m.layers));
+        fmt::format("{} layers have a mechanism, of {}; the two must agree", m.layer_calls.size(), m.layers));
   }
   const auto runs = [&](std::string_view id) {
-    return std::find(m.layer_mechanisms.begin(), m.layer_mechanisms.end(), id) != m.layer_mechanisms.end();
+    return std::any_of(m.layer_calls.begin(), m.layer_calls.end(), [&](const MechanismCall& call) { return call.id == id; });
   };
   if (runs("sliding_window") && !m.window_tokens)
     return BadInput("layers run sliding_window, but window_tokens is missing; add it");
@@ -190,7 +190,7 @@ void LayersFromToml(TomlReader* r, ModelSpec* m) {
   auto layers = stack.ok() ? ExpandStack(*stack, m->layers) : Result<std::vector<MechanismCall>>(stack.error());
   if (!layers.ok()) return r->Fail("stack", layers.error().message);
   for (const MechanismCall& call : *layers) {
-    m->layer_mechanisms.push_back(call.id);
+    m->layer_calls.push_back(call);
     if (call.id != "sliding_window") continue;
     const MechanismArgument* window = call.Find("window_tokens", 0);
     if (window == nullptr || !window->number || !(*window->number >= 1) || *window->number > 1e9) {
@@ -202,12 +202,44 @@ void LayersFromToml(TomlReader* r, ModelSpec* m) {
 
 }  // namespace
 
+void CompleteLayerCalls(ModelSpec* m) {
+  struct Known {
+    std::string_view id, name;
+    size_t position;  // among the mechanism's parameters
+    std::optional<int64_t> value;
+  };
+  std::vector<Known> known = {{"sliding_window", "window_tokens", 0, m->window_tokens}};
+  if (m->mla) {
+    known.insert(known.end(), {{"mla", "kv_rank", 0, m->mla->kv_lora_rank}, {"mla", "rope_dim", 1, m->mla->qk_rope_head_dim},
+                               {"mla", "nope_dim", 2, m->mla->qk_nope_head_dim}, {"mla", "v_head_dim", 3, m->mla->v_head_dim},
+                               {"mla", "q_rank", 4, m->mla->q_lora_rank}});
+  }
+  if (const auto& linear = m->linear_attention; linear) {
+    known.insert(known.end(), {{"gated_delta_net", "key_heads", 0, linear->key_heads}, {"gated_delta_net", "value_heads", 1, linear->value_heads},
+                               {"gated_delta_net", "key_dim", 2, linear->key_head_dim}, {"gated_delta_net", "value_dim", 3, linear->value_head_dim},
+                               // One tap is no convolution.
+                               {"gated_delta_net", "conv_kernel", 4, std::max<int64_t>(linear->conv_kernel, 1)}});
+  }
+  if (m->attention_sinks) known.push_back({"gqa", "learned_sink", 2, 1});
+  for (MechanismCall& call : m->layer_calls) {
+    for (const Known& argument : known) {
+      if (argument.id != call.id || !argument.value || call.Find(argument.name, argument.position) != nullptr) continue;
+      // As a user would write it: by position as long as nothing before it is left out.
+      const bool positional = argument.position == call.arguments.size() && (call.arguments.empty() || call.arguments.back().name.empty());
+      call.arguments.push_back({.name = positional ? "" : std::string(argument.name), .text = std::to_string(*argument.value), .number = static_cast<double>(*argument.value)});
+    }
+    if (call.id == "gqa" && m->attention_softcap && call.Find("softcap", 1) == nullptr) {
+      call.arguments.push_back({.name = "softcap", .text = fmt::format("{:g}", *m->attention_softcap), .number = *m->attention_softcap});
+    }
+  }
+}
+
 ParameterCounts CountParameters(const ModelSpec& m) {
   ParameterCounts counts;
   const auto width = static_cast<double>(m.model_dim);
   counts.embedding = static_cast<double>(m.vocabulary) * width;
   counts.head = m.tied_embeddings ? 0 : counts.embedding;
-  for (const std::string& mechanism : m.layer_mechanisms) counts.mixer += MixerParameters(m, mechanism);
+  for (const MechanismCall& call : m.layer_calls) counts.mixer += MixerParameters(m, call.id);
   const double dense_layers = DenseLayers(m);
   counts.feed_forward = counts.feed_forward_active = dense_layers * DenseFeedForward(m);
   if (m.moe) {
@@ -325,8 +357,9 @@ ModelSpec ModelSpecFromToml(TomlReader* r) {
   m.mla = MlaFromToml(r);
   m.linear_attention = LinearFromToml(r);
   if (m.layers > 0) LayersFromToml(r, &m);
+  CompleteLayerCalls(&m);
   if (m.layers > 0 && m.model_dim > 0 && m.query_heads > 0 && m.kv_heads > 0 && m.vocabulary > 0 &&
-      !m.layer_mechanisms.empty()) {
+      !m.layer_calls.empty()) {
     if (const Status status = CheckModelSpec(m); !status.ok())
       r->Fail("layers", fmt::format("and its neighbours do not fit together: {}", status.error().message));
   }

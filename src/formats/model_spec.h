@@ -10,6 +10,7 @@
 
 #include "core/dtype.h"
 #include "core/result.h"
+#include "formats/stack.h"
 
 namespace assay::formats {
 
@@ -76,9 +77,13 @@ struct ModelSpec {
   std::optional<MoeShape> moe;
   std::optional<MlaShape> mla;
   std::optional<LinearAttentionShape> linear_attention;
-  // One mechanism id a layer: "gqa", "sliding_window", "mla", "gated_delta_net".
-  std::vector<std::string> layer_mechanisms;
+  // One call a layer, with every argument that the model's file gives: "sliding_window(1024)", "mla(512,64,...)".
+  std::vector<MechanismCall> layer_calls;
 };
+
+// Adds to each call what the model's widths say of its mechanism and the call itself does not: readers name the mechanism of a layer, and
+// call this last.
+void CompleteLayerCalls(ModelSpec* spec);
 
 // Parameters by part; `active` is what one token uses (all of it for a dense model; embedding rows count as one row).
 struct ParameterCounts {

@@ -15,7 +15,7 @@ ModelSpec Preset(std::string_view name) {
 }
 
 int64_t LayersOf(const ModelSpec& spec, std::string_view mechanism) {
-  return std::count(spec.layer_mechanisms.begin(), spec.layer_mechanisms.end(), mechanism);
+  return std::count_if(spec.layer_calls.begin(), spec.layer_calls.end(), [&](const MechanismCall& call) { return call.id == mechanism; });
 }
 
 TEST(ModelPreset, EveryPresetIsReadAndChecked) {
@@ -51,8 +51,18 @@ TEST(ModelPreset, LayersFollowTheirPattern) {
   EXPECT_EQ(Preset("gemma-3-27b").window_tokens, 1024);
   EXPECT_EQ(LayersOf(Preset("qwen3-next-80b"), "gated_delta_net"), 36);
   EXPECT_EQ(LayersOf(Preset("gpt-oss-20b"), "sliding_window"), 12);
-  EXPECT_EQ(Preset("gpt-oss-20b").layer_mechanisms[0], "sliding_window");
+  EXPECT_EQ(Preset("gpt-oss-20b").layer_calls[0].id, "sliding_window");
   EXPECT_EQ(LayersOf(Preset("deepseek-v3"), "mla"), 61);
+}
+
+// A model's own layers are timed and sized by these calls: an argument left out would be the mechanism's default, another model's.
+TEST(ModelPreset, LayersSayAllThatTheFileSaysOfTheirMechanism) {
+  const auto call = [](std::string_view preset, size_t layer) { return Preset(preset).layer_calls[layer].ToString(); };
+  EXPECT_EQ(call("gemma-3-27b", 0), "sliding_window(1024)");
+  EXPECT_EQ(call("deepseek-v3", 0), "mla(512,64,128,128,1536)");
+  EXPECT_EQ(call("qwen3-next-80b", 0), "gated_delta_net(16,32,128,128,4)");
+  EXPECT_EQ(call("qwen3-next-80b", 3), "gqa");
+  EXPECT_EQ(call("gpt-oss-20b", 1), "gqa(learned_sink=1)");
 }
 
 TEST(ModelArithmetic, TheTinyModelCountedByHand) {
@@ -109,8 +119,15 @@ TEST(HfConfig, ReadsGemma3InsideItsTextConfig) {
     "sliding_window": 1024, "sliding_window_pattern": 6}})json",
       "config.json");
   ASSERT_TRUE(spec.ok()) << spec.error().message;
-  EXPECT_EQ(spec->layer_mechanisms, Preset("gemma-3-27b").layer_mechanisms);
+  EXPECT_EQ(spec->layer_calls, Preset("gemma-3-27b").layer_calls);
   EXPECT_EQ(CountParameters(*spec).total, CountParameters(Preset("gemma-3-27b")).total);
+}
+
+TEST(HfConfig, ACapOnScoresBelongsToTheLayersCall) {
+  auto capped = ParseHfConfig(Replaced(kLlama, "\"model_type\": \"llama\"", "\"model_type\": \"gemma2\", \"attn_logit_softcapping\": 50.0, \"sliding_window\": 4096"), "config.json");
+  ASSERT_TRUE(capped.ok()) << capped.error().message;
+  EXPECT_EQ(capped->layer_calls[0].ToString(), "sliding_window(4096)");
+  EXPECT_EQ(capped->layer_calls[1].ToString(), "gqa(softcap=50)");
 }
 
 TEST(HfConfig, ReadsDeepSeekV3) {
@@ -133,7 +150,7 @@ TEST(HfConfig, ReadsGptOssAndQwen3NextLayerTypes) {
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"], "quantization_config": {"quant_method": "mxfp4"}})json",
       "config.json");
   ASSERT_TRUE(oss.ok()) << oss.error().message;
-  EXPECT_EQ(oss->layer_mechanisms[0], "sliding_window");
+  EXPECT_EQ(oss->layer_calls[0].id, "sliding_window");
   EXPECT_EQ(oss->moe->expert_weight_bits, 4.25);
   EXPECT_TRUE(oss->attention_sinks);
   auto next = ParseHfConfig(
@@ -143,7 +160,7 @@ TEST(HfConfig, ReadsGptOssAndQwen3NextLayerTypes) {
     "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_key_head_dim": 128, "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4})json",
       "config.json");
   ASSERT_TRUE(next.ok()) << next.error().message;
-  EXPECT_EQ(next->layer_mechanisms, Preset("qwen3-next-80b").layer_mechanisms);
+  EXPECT_EQ(next->layer_calls, Preset("qwen3-next-80b").layer_calls);
   EXPECT_EQ(CountParameters(*next).total, CountParameters(Preset("qwen3-next-80b")).total);
 }
 

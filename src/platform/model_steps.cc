@@ -22,25 +22,6 @@ Result<Bound> BoundTo(const formats::MechanismCall& call) {
   return Bound{mechanism, std::move(parameters)};
 }
 
-// The model's own layers as calls; a sliding window takes the model's width.
-Result<std::vector<formats::MechanismCall>> OwnLayers(const formats::ModelSpec& spec) {
-  std::vector<formats::MechanismCall> calls;
-  for (const std::string& id : spec.layer_mechanisms) {
-    formats::MechanismCall call{.id = id, .arguments = {}};
-    if (id == "sliding_window" && spec.window_tokens) {
-      call.arguments.push_back({.name = "", .text = fmt::format("{}", *spec.window_tokens), .number = static_cast<double>(*spec.window_tokens)});
-    }
-    if (id == "mla" && spec.mla) {
-      for (int64_t value : {spec.mla->kv_lora_rank, spec.mla->qk_rope_head_dim}) {
-        call.arguments.push_back({.name = "", .text = fmt::format("{}", value), .number = static_cast<double>(value)});
-      }
-    }
-    calls.push_back(std::move(call));
-  }
-  if (calls.empty()) calls.assign(static_cast<size_t>(spec.layers), formats::MechanismCall{.id = "gqa", .arguments = {}});
-  return calls;
-}
-
 // The share of what `heads` heads keep that one rank holds; fewer heads than ranks are replicated.
 double HeadShare(int64_t heads, int tensor_parallel) { return std::max(1.0 / tensor_parallel, 1.0 / static_cast<double>(heads)); }
 
@@ -173,11 +154,7 @@ Result<StepModel> MakeStepModel(const formats::ModelSpec& spec, std::span<const 
     return Unsupported(fmt::format("{} has experts; step times of expert layers are not modelled yet (moe_perf tables hold them)", spec.name));
   }
   if (spec.ffn_dim % tp != 0) return BadInput(fmt::format("{}: {} inner columns do not divide over {} ranks", spec.name, spec.ffn_dim, tp));
-  std::vector<formats::MechanismCall> own;
-  if (layers.empty()) {
-    ASSAY_TRY(own, OwnLayers(spec));
-    layers = own;
-  }
+  if (layers.empty()) layers = spec.layer_calls;
   const double d = static_cast<double>(spec.model_dim);
   StepModel model{.name = spec.name, .layers = static_cast<int>(spec.layers), .model_dim = d, .ffn_dim = static_cast<double>(spec.ffn_dim) / tp,
                   .mixers = {}, .gemms = {}, .tensor_parallel = tp};

@@ -92,6 +92,19 @@ TEST(ModelSteps, RowsOfPlainAttentionTimeNoCapAndNoSink) {
   }
 }
 
+// Not the mechanism's defaults, which are another model's.
+TEST(ModelSteps, AModelsOwnLayersHaveItsOwnWidths) {
+  formats::ModelSpec hybrid = Llama();
+  hybrid.linear_attention = {.key_heads = 4, .value_heads = 12, .key_head_dim = 128, .value_head_dim = 128, .conv_kernel = 4};
+  for (formats::MechanismCall& call : hybrid.layer_calls) call = {.id = "gated_delta_net", .arguments = {}};
+  formats::CompleteLayerCalls(&hybrid);
+  const auto model = MakeStepModel(hybrid, {}, {});
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  ASSERT_EQ(model->mixers.size(), 1U);
+  EXPECT_EQ(model->mixers[0].query_heads, 12);
+  EXPECT_EQ(model->mixers[0].kv_heads, 4);
+}
+
 TEST(ModelSteps, RefusesHeadsThatDoNotDivideAndExperts) {
   EXPECT_FALSE(MakeStepModel(Llama(), {}, {.tensor_parallel = 3}).ok());
   EXPECT_FALSE(MakeStepModel(*formats::ModelPreset("gpt-oss-20b"), {}, {}).ok());
