@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "platform/model_steps.h"
 
@@ -79,6 +80,22 @@ TEST(ReadPolicy, IsRefusedWhereItsPageBoundsSayNothing) {
     EXPECT_NE(plans.error().message.find("plain softmax cache"), std::string::npos) << plans.error().message;
     EXPECT_FALSE(platform::MakeStepModel(usecase.model, usecase.candidates[1].layers, {.read = usecase.candidates[1].read}).ok()) << stack;
   }
+}
+
+// A layer's state of 2 MiB and its tail are 524 tokens of a GQA 8 x 128 cache in bf16, 1,863 of a latent one; moved bytes break even at about
+// twice the state, which is read and written.
+TEST(BreakEven, NamesMemoryAndTraffic) {
+  constexpr int64_t kLimit = int64_t{1} << 30;
+  const formats::UseCase hybrid = WithStack("gated_delta_net"), latent = WithStack("mla(512,64)");
+  const auto of_hybrid = PlanCandidates(hybrid), of_latent = PlanCandidates(latent);
+  ASSERT_TRUE(of_hybrid.ok() && of_latent.ok());
+  const CandidatePlan &cache = (*of_hybrid)[0], &state = (*of_hybrid)[1], &row = (*of_latent)[1];
+  EXPECT_EQ(BreakEvenMemoryTokens(state, cache, kLimit), 525);
+  EXPECT_EQ(BreakEvenMemoryTokens(state, row, kLimit), 1864);
+  EXPECT_EQ(BreakEvenMemoryTokens(state, state, kLimit), std::nullopt);
+  const auto traffic = BreakEvenTrafficTokens(state, cache, kLimit);
+  ASSERT_TRUE(traffic.has_value());
+  EXPECT_NEAR(static_cast<double>(*traffic), 2 * 2097152 / 4096.0, 15);
 }
 
 bool Risks(const formats::UseCase& usecase, std::string_view feature) {

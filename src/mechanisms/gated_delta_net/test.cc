@@ -6,7 +6,6 @@
 #include <functional>
 
 #include "formats/conformance_case.h"
-#include "mechanisms/break_even.h"
 #include "mechanisms/case_adapter.h"
 #include "mechanisms/conformance.h"
 #include "mechanisms/gated_delta_net/gated_delta_net.h"
@@ -131,21 +130,6 @@ TEST(GatedDeltaNet, Qwen3NextLayerHasThePublishedSize) {
   EXPECT_EQ(resident, 32 * 128 * 128 * 4 + 3 * 8192 * 2);
   EXPECT_EQ(std::floor(resident / 4096), 524);
   EXPECT_NEAR(Gdn().cost(decode).flops, 3.67e6, 0.02e6);
-}
-
-// 524 tokens of a GQA 8 x 128 cache in bf16, 1,863 of a latent one; moved bytes break even at about twice the state, which is read and written.
-TEST(GatedDeltaNet, BreakEvenNamesMemoryAndTraffic) {
-  const LayerShape shape = {.model_dim = 4096, .query_heads = 32, .kv_heads = 8, .head_dim = 128};
-  const CacheOf state = {.mechanism = &Gdn(), .shape = shape, .parameters = ParameterSet::Defaults(Gdn())};
-  const Mechanism& gqa = **FindMechanism("gqa");
-  const Mechanism& mla = **FindMechanism("mla");
-  const BreakEven against_gqa = BreakEvenTokens(state, {.mechanism = &gqa, .shape = shape, .parameters = ParameterSet::Defaults(gqa)});
-  const BreakEven against_mla = BreakEvenTokens(state, {.mechanism = &mla, .shape = shape, .parameters = ParameterSet::Defaults(mla)});
-  EXPECT_EQ(against_gqa.memory_tokens, 525);
-  EXPECT_EQ(against_mla.memory_tokens, 1864);
-  ASSERT_TRUE(against_gqa.traffic_tokens.has_value());
-  EXPECT_NEAR(*against_gqa.traffic_tokens, 2 * 2097152 / 4096.0, 15);
-  EXPECT_FALSE(BreakEvenTokens(state, state).memory_tokens.has_value());
 }
 
 // Each flipped convention must fail a case: otherwise the cases would not hold it.
