@@ -63,7 +63,7 @@ void PrintSections(const Profile& profile) {
 int List(const Common& common) {
   json list = json::array();
   for (const ShippedProfile& shipped : ShippedProfiles()) {
-    const auto profile = ParseProfile(shipped.toml, shipped.name);
+    const auto profile = ParseProfile(shipped.toml, shipped.name());
     if (!profile) return Fail(profile.error());
     if (common.json) {
       json sections = json::array();

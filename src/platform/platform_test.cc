@@ -180,10 +180,12 @@ TEST(Profile, HostileTextIsRefusedWithItsPlace) {
 TEST(Profile, EveryShippedOneParsesAndHasAnHonestErrorInEachSection) {
   ASSERT_FALSE(ShippedProfiles().empty());
   for (const ShippedProfile& shipped : ShippedProfiles()) {
-    const auto profile = ParseProfile(shipped.toml, shipped.name);
+    const auto profile = ParseProfile(shipped.toml, shipped.name());
     ASSERT_TRUE(profile.ok()) << profile.error().message;
+    EXPECT_EQ(profile->name(), shipped.name()) << "the file is named after what it holds";
+    EXPECT_EQ(FindShipped(profile->gpu, profile->engine, profile->version), &shipped);
     for (const Section& section : profile->sections) {
-      EXPECT_GT(section.held_out.rows, 0) << shipped.name << " " << NameOf(section.family);
+      EXPECT_GT(section.held_out.rows, 0) << shipped.name() << " " << NameOf(section.family);
       EXPECT_FALSE(section.regimes.empty());
     }
   }

@@ -264,16 +264,23 @@ Result<Profile> ReadProfile(const std::string& path) {
   return ParseProfile(text, path);
 }
 
+std::string ShippedProfile::name() const { return fmt::format("{}/{}/{}", gpu, engine, version); }
+
+const ShippedProfile* FindShipped(std::string_view gpu, std::string_view engine, std::string_view version) {
+  for (const ShippedProfile& shipped : ShippedProfiles()) {
+    if (shipped.gpu == gpu && shipped.engine == engine && shipped.version == version) return &shipped;
+  }
+  return nullptr;
+}
+
 Result<Profile> LoadProfile(std::string_view name_or_path) {
   if (name_or_path.ends_with(".toml")) return ReadProfile(std::string(name_or_path));
   std::string stem(name_or_path);
   for (size_t slash = stem.find('/'); slash != std::string::npos; slash = stem.find('/')) stem.replace(slash, 1, "__");
   std::vector<std::string> names;
   for (const ShippedProfile& shipped : ShippedProfiles()) {
-    if (shipped.name == stem) return ParseProfile(shipped.toml, shipped.name);
-    std::string name(shipped.name);
-    for (size_t at = name.find("__"); at != std::string::npos; at = name.find("__")) name.replace(at, 2, "/");
-    names.push_back(std::move(name));
+    if (stem == fmt::format("{}__{}__{}", shipped.gpu, shipped.engine, shipped.version)) return ParseProfile(shipped.toml, shipped.name());
+    names.push_back(shipped.name());
   }
   const std::vector<std::string_view> known(names.begin(), names.end());
   return BadInput(fmt::format("no platform profile '{}'{}", formats::Printable(name_or_path), formats::DidYouMean(name_or_path, known)));

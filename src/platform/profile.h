@@ -81,12 +81,20 @@ Result<Profile> ParseProfile(std::string_view toml, std::string_view where);
 Result<Profile> ReadProfile(const std::string& path);
 std::string WriteProfile(const Profile& profile);
 
-// The profiles that ship inside the program (platforms/*.toml): name and text.
+// The profiles that ship inside the program (platforms/*.toml).
 struct ShippedProfile {
-  std::string_view name;  // file stem: "h100_sxm__vllm__0.24.0"
-  std::string_view toml;
+  std::string_view gpu, engine, version;
+  std::string_view toml;  // its text
+  [[nodiscard]] std::string name() const;  // "h100_sxm/vllm/0.24.0"
 };
+// By the stem of its file: "h100_sxm__vllm__0.24.0".
+constexpr ShippedProfile ShippedFrom(std::string_view stem, std::string_view toml) {
+  const size_t first = stem.find("__"), second = stem.find("__", first + 2);
+  return {stem.substr(0, first), stem.substr(first + 2, second - first - 2), stem.substr(second + 2), toml};
+}
 std::span<const ShippedProfile> ShippedProfiles();
+// nullptr: none ships.
+const ShippedProfile* FindShipped(std::string_view gpu, std::string_view engine, std::string_view version);
 // A shipped profile by "h100_sxm/vllm/0.24.0" (or its file stem), or one read from a path ending in .toml.
 Result<Profile> LoadProfile(std::string_view name_or_path);
 

@@ -9,15 +9,15 @@ namespace assay::platform {
 
 Result<Profile> ProfileForTable(const MeasuredTable& table) {
   const bool collective = table.kind == "nccl_perf" || table.kind == "custom_allreduce_perf";
+  if (const ShippedProfile* shipped = FindShipped(table.gpu, table.engine, table.version); shipped != nullptr && !collective) {
+    return ParseProfile(shipped->toml, shipped->name());
+  }
+  // Collectives do not depend on the engine: whichever profile of the accelerator holds the table.
   for (const ShippedProfile& shipped : ShippedProfiles()) {
-    const bool gpu_matches = shipped.name.starts_with(table.gpu + "__");
-    if (collective && gpu_matches) {
-      ASSAY_TRY(Profile profile, ParseProfile(shipped.toml, shipped.name));
-      for (const Section& section : profile.sections) {
-        if (section.table == table.stem) return profile;
-      }
-    } else if (shipped.name == fmt::format("{}__{}__{}", table.gpu, table.engine, table.version)) {
-      return ParseProfile(shipped.toml, shipped.name);
+    if (!collective || shipped.gpu != table.gpu) continue;
+    ASSAY_TRY(Profile profile, ParseProfile(shipped.toml, shipped.name()));
+    for (const Section& section : profile.sections) {
+      if (section.table == table.stem) return profile;
     }
   }
   // No profile at all is a profile with nothing in it: every row is refused, which is an answer.

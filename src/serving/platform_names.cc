@@ -22,11 +22,8 @@ Known KnownPlatforms() {
   Known known;
   for (const platform::Gpu& gpu : platform::KnownGpus()) known.gpus.push_back(gpu.name);
   for (const platform::ShippedProfile& profile : platform::ShippedProfiles()) {
-    // "h100_sxm__vllm__0.24.0"
-    const size_t first = profile.name.find("__"), second = profile.name.find("__", first + 2);
-    const std::string_view engine = profile.name.substr(first + 2, second - first - 2);
-    if (std::find(known.engines.begin(), known.engines.end(), engine) == known.engines.end()) known.engines.push_back(engine);
-    known.profiles += fmt::format("{}{}/{}/{}", known.profiles.empty() ? "" : ", ", profile.name.substr(0, first), engine, profile.name.substr(second + 2));
+    if (std::find(known.engines.begin(), known.engines.end(), profile.engine) == known.engines.end()) known.engines.push_back(profile.engine);
+    known.profiles += (known.profiles.empty() ? "" : ", ") + profile.name();
   }
   return known;
 }

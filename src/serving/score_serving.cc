@@ -60,18 +60,6 @@ std::string_view PresetOf(std::string_view model) {
   return {};
 }
 
-// The nearest version we have tables of; an H200 is an H100 with another memory, so the H100's profile is carried over by datasheet.
-std::string ProfileOf(const Point& p) {
-  const std::string gpu = p.gpu == "h200_sxm" ? "h100_sxm" : p.gpu;
-  for (const platform::ShippedProfile& shipped : platform::ShippedProfiles()) {
-    const std::string prefix = fmt::format("{}__{}__", gpu, p.engine);
-    if (!shipped.name.starts_with(prefix)) continue;
-    // Profiles without dense attention serve other models.
-    if (shipped.toml.find("attention_decode") != std::string_view::npos) return std::string(shipped.name);
-  }
-  return {};
-}
-
 struct Predicted {
   Quantity ttft, tpot;
 };
@@ -91,18 +79,12 @@ class Predictor {
     if (p.tensor_parallel < 1 || p.tensor_parallel > 8 || p.pipeline > 1) return Unsupported("pipeline parallel, or more than 8 ranks");
     const std::string_view preset = PresetOf(p.model);
     if (preset.empty()) return Unsupported("a model with experts or latent attention: not modelled yet");
-    const std::string name = ProfileOf(p);
-    if (name.empty()) return Unsupported(fmt::format("no tables of {} on {}", p.engine, p.gpu));
-    if (!profiles_.contains(name)) {
-      ASSAY_TRY(platform::Profile profile, platform::LoadProfile(name));
-      profiles_.emplace(name, std::move(profile));
-    }
-    const platform::Profile& profile = profiles_.at(name);
+    ASSAY_TRY(const platform::Profile* profile, ProfileOf(p));
     DeploymentPlan plan;
     ASSAY_TRY(plan.model, formats::ModelPreset(preset));
     plan.step = {.tensor_parallel = static_cast<int>(p.tensor_parallel), .weights = p.gemm_quantisation.starts_with("fp8") ? DType::kE4m3 : DType::kBf16};
     plan.policy = {.max_batched_tokens = kBatchedTokens, .max_sequences = std::max(256, static_cast<int>(p.batch))};
-    ASSAY_TRY(const Deployment deployment, MakeDeployment(plan, profile, p.gpu, Assumptions()));
+    ASSAY_TRY(const Deployment deployment, MakeDeployment(plan, *profile, p.gpu, Assumptions()));
     // The client of published dashboards draws lengths from [0.8 L, L]. Collections that name no client may as well have sent one length,
     // so that all clients move in step: both are simulated, the value lies between and the interval holds both.
     std::optional<Predicted> predicted;
@@ -115,6 +97,24 @@ class Predictor {
   }
 
  private:
+  // The nearest version we have tables of; an H200 is an H100 with another memory, so the H100's profile is carried over by datasheet.
+  Result<const platform::Profile*> ProfileOf(const Point& p) {
+    const std::string gpu = p.gpu == "h200_sxm" ? "h100_sxm" : p.gpu;
+    for (const platform::ShippedProfile& shipped : platform::ShippedProfiles()) {
+      if (shipped.gpu != gpu || shipped.engine != p.engine) continue;
+      const std::string name = shipped.name();
+      if (!profiles_.contains(name)) {
+        ASSAY_TRY(platform::Profile profile, platform::ParseProfile(shipped.toml, name));
+        profiles_.emplace(name, std::move(profile));
+      }
+      const platform::Profile& profile = profiles_.at(name);
+      // Profiles without dense attention serve other models.
+      const auto& sections = profile.sections;
+      if (std::any_of(sections.begin(), sections.end(), [](const auto& s) { return s.family == platform::Family::kAttentionDecode; })) return &profile;
+    }
+    return Unsupported(fmt::format("no tables of {} on {}", p.engine, p.gpu));
+  }
+
   static Quantity Between(const Quantity& a, const Quantity& b) {
     Quantity out = a;
     out.value = std::sqrt(a.value * b.value);
