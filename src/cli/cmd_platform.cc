@@ -23,6 +23,7 @@ struct Options {
   std::vector<std::string> tables;
   std::string table;
   std::string out;
+  TableOrigin origin;
 };
 
 std::string SectionName(const Section& s) {
@@ -101,7 +102,7 @@ int Fit(const Options& options, const Common& common) {
     tables.push_back(std::move(*table));
   }
   FitNotes notes;
-  auto profile = FitProfile(tables, &notes);
+  auto profile = FitProfile(tables, options.origin, &notes);
   if (!profile) return Fail(profile.error());
   char date[16] = {};
   const std::time_t now = std::time(nullptr);
@@ -205,6 +206,8 @@ void Register_platform(CLI::App& app, const Common& common, int& exit_code) {
   show->callback([options, &common, &exit_code] { exit_code = Show(*options, common); });
   CLI::App* fit = app.add_subcommand("fit", "fit a profile from measured tables of one GPU, engine and version");
   fit->add_option("--table", options->tables, "measured tables (system__group__framework__version__table.csv)")->required();
+  fit->add_option("--source", options->origin.source, "who measured the tables, and with what; kept in the profile")->capture_default_str();
+  fit->add_option("--licence", options->origin.licence, "of the tables; kept in the profile")->capture_default_str();
   fit->add_option("--out", options->out, "file to write; default: stdout");
   fit->callback([options, &common, &exit_code] { exit_code = Fit(*options, common); });
   CLI::App* score = app.add_subcommand("score", "error of a profile on a measured table");

@@ -18,7 +18,6 @@ namespace {
 
 constexpr int kFolds = 10;
 constexpr size_t kMinRows = 20;  // fewer make no interval
-constexpr std::string_view kSource = "aiconfigurator systems database, measured kernel times";
 
 uint64_t RowHash(const MeasuredRow& row) {
   const KernelQuery& q = row.query;
@@ -253,7 +252,7 @@ Section FitSection(std::span<const MeasuredRow> rows, const Gpu& gpu) {
   return section;
 }
 
-Result<Profile> FitProfile(std::span<const MeasuredTable> tables, FitNotes* notes) {
+Result<Profile> FitProfile(std::span<const MeasuredTable> tables, const TableOrigin& origin, FitNotes* notes) {
   Profile profile;
   for (const MeasuredTable& table : tables) {
     const bool collective = table.kind == "nccl_perf" || table.kind == "custom_allreduce_perf";
@@ -277,8 +276,8 @@ Result<Profile> FitProfile(std::span<const MeasuredTable> tables, FitNotes* note
   }
   const Gpu* gpu = FindGpu(profile.gpu);
   if (gpu == nullptr) return Unsupported(fmt::format("no datasheet of accelerator '{}' to start the physics from", profile.gpu));
-  profile.source = kSource;
-  profile.licence = "Apache-2.0";
+  profile.source = origin.source;
+  profile.licence = origin.licence;
   using Key = std::tuple<Family, DType, DType, int32_t, int32_t, std::string>;
   for (const MeasuredTable& table : tables) {
     if (!table.known_kind) {

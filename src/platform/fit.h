@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <vector>
 
 #include "platform/measured_table.h"
@@ -16,8 +17,13 @@ Section FitSection(std::span<const MeasuredRow> rows, const Gpu& gpu);
 struct FitNotes {
   std::vector<std::string> skipped;  // tables or sections that could not be fitted, with the reason
 };
+// Whose tables they are; a table does not say it.
+struct TableOrigin {
+  std::string source = "not stated";
+  std::string licence = "not stated";
+};
 // All tables must be of one GPU, engine and version (collective tables of the same GPU are taken in too).
-Result<Profile> FitProfile(std::span<const MeasuredTable> tables, FitNotes* notes);
+Result<Profile> FitProfile(std::span<const MeasuredTable> tables, const TableOrigin& origin, FitNotes* notes);
 
 // True for the fifth of rows that is held out.
 bool IsHeldOut(const MeasuredRow& row);

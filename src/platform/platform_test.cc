@@ -99,6 +99,21 @@ TEST(Fit, IntervalsOfASyntheticKernelCoverNineTenths) {
   EXPECT_LT(section.held_out.p50, section.held_out_roofline.p50);
 }
 
+// A profile from a user's own tables carries nobody else's name.
+TEST(Fit, AProfileSaysWhoseTablesItIsFrom) {
+  const MeasuredTable table{.stem = "mine", .gpu = "h100_sxm", .engine = "ours", .version = "1", .kind = "generation_attention_perf", .row_count = 0, .rows = SyntheticRows(0.03, 1)};
+  FitNotes notes;
+  const auto unsaid = FitProfile({&table, 1}, {}, &notes);
+  ASSERT_TRUE(unsaid.ok()) << unsaid.error().message;
+  EXPECT_EQ(unsaid->source, "not stated");
+  EXPECT_EQ(unsaid->licence, "not stated");
+  const auto said = FitProfile({&table, 1}, {.source = "our own \"bench\"", .licence = "CC0-1.0"}, &notes);
+  const auto read = ParseProfile(WriteProfile(*said), "mine.toml");
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  EXPECT_EQ(read->source, "our own \"bench\"");
+  EXPECT_EQ(read->licence, "CC0-1.0");
+}
+
 TEST(Fit, PredictsBetweenTheGridPointsItNeverSaw) {
   const Section section = FitSection(SyntheticRows(0, 1), H100());
   const KernelQuery between = Decode(24, 3000);
