@@ -213,21 +213,24 @@ Result<int> Run(const Options& options, const Common& common) {
 void Register_simulate(CLI::App& app, const Common& common, int& exit_code) {
   auto options = std::make_shared<Options>();
   app.add_option("--trace", options->trace, "requests: Azure CSV, Mooncake JSONL or arrival_s,prompt_tokens,output_tokens");
-  app.add_option("--usecase", options->use_case, "a use case file: model, traffic, platform and policy from it; --trace then replaces its traffic");
-  app.add_option("--candidate", options->candidate, "of the use case; default: its baseline");
-  app.add_option("--requests", options->requests, "of a use case: how many to draw, or the first so many of its trace; default: what the file says, or 4,000");
+  CLI::Option* usecase = app.add_option("--usecase", options->use_case, "a use case file: model, traffic, platform and policy from it; --trace then replaces its traffic");
+  app.add_option("--candidate", options->candidate, "of the use case; default: its baseline")->needs(usecase);
+  app.add_option("--requests", options->requests, "of a use case: how many to draw, or the first so many of its trace; default: what the file says, or 4,000")->needs(usecase);
   app.add_option("--replicas", options->replicas, "of a use case: how many share its traffic, of which one is simulated; default: its parallel.data")
-      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}));
-  app.add_option("--model", options->model, "a preset, a config.json, a GGUF or TOML file")->capture_default_str();
-  app.add_option("--profile", options->profile, "platform profile: GPU/ENGINE/VERSION or a .toml file")->capture_default_str();
+      ->needs(usecase)->check(CLI::Range(int64_t{1}, int64_t{1'000'000}));
   app.add_option("--rate-scale", options->rate_scale, "play the trace this many times as fast")->capture_default_str();
-  app.add_option("--kv-dtype", options->kv_dtype, "of the KV cache: bf16 or fp8")->capture_default_str();
-  app.add_option("--weight-dtype", options->weight_dtype, "of the matrices: bf16 or fp8")->capture_default_str();
-  app.add_option("--tensor-parallel", options->tensor_parallel, "ranks")->capture_default_str();
-  app.add_option("--max-batched-tokens", options->max_batched_tokens, "token budget of a step")->capture_default_str();
-  app.add_option("--max-sequences", options->max_sequences, "running sequences at most")->capture_default_str();
-  app.add_option("--memory-fraction", options->memory_fraction, "of the accelerator's memory for weights and cache")->capture_default_str();
-  app.add_flag("--whole-prompts", options->whole_prompts, "do not cut prompts at the token budget (no chunked prefill)");
+  // What the use case says, an option must not say too: neither would be the file's answer.
+  for (CLI::Option* alone : {app.add_option("--model", options->model, "a preset, a config.json, a GGUF or TOML file")->capture_default_str(),
+                             app.add_option("--profile", options->profile, "platform profile: GPU/ENGINE/VERSION or a .toml file")->capture_default_str(),
+                             app.add_option("--kv-dtype", options->kv_dtype, "of the KV cache: bf16 or fp8")->capture_default_str(),
+                             app.add_option("--weight-dtype", options->weight_dtype, "of the matrices: bf16 or fp8")->capture_default_str(),
+                             app.add_option("--tensor-parallel", options->tensor_parallel, "ranks")->capture_default_str(),
+                             app.add_option("--max-batched-tokens", options->max_batched_tokens, "token budget of a step")->capture_default_str(),
+                             app.add_option("--max-sequences", options->max_sequences, "running sequences at most")->capture_default_str(),
+                             app.add_option("--memory-fraction", options->memory_fraction, "of the accelerator's memory for weights and cache")->capture_default_str(),
+                             app.add_flag("--whole-prompts", options->whole_prompts, "do not cut prompts at the token budget (no chunked prefill)")}) {
+    alone->excludes(usecase);
+  }
   app.callback([options, &common, &exit_code] {
     const auto result = Run(*options, common);
     exit_code = result.ok() ? *result : Fail(result.error());
