@@ -1,6 +1,7 @@
 #include "advice/audit_run.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -13,6 +14,7 @@
 #include "advice/audit_figures.h"
 #include "advice/batch_bound.h"
 #include "advice/evaluate.h"
+#include "advice/unused_keys.h"
 #include "formats/text.h"
 #include "machine/fingerprint.h"
 #include "serving/platform_names.h"
@@ -121,14 +123,9 @@ std::vector<std::string> NotesOf(const AuditSetting& setting) {
   if (usecase.engine.policy.prefix_cache.value_or(false) && usecase.workload.shared_prefix.has_value() == false) {
     notes.push_back("Prefix-cache hits are taken as 0: the traffic declares no shared prefix. Real hits would lower TTFT for every candidate whose cache can be shared.");
   }
-  std::string unused;
-  for (const formats::Assumption& assumption : usecase.assume) {
-    if (!(usecase.platform.is_this_cpu ? BatchUsesAssumption(assumption.name) : serving::UsesAssumption(assumption.name))) unused += (unused.empty() ? "assume." : ", assume.") + assumption.name;
+  if (const std::vector<std::string> unused = UnusedKeys(usecase); !unused.empty()) {
+    notes.push_back(fmt::format("Read but not modelled yet, so they change nothing here: {}.", fmt::join(unused, ", ")));
   }
-  if (usecase.workload.shared_prefix) unused += unused.empty() ? "workload.shared_prefix" : ", workload.shared_prefix";
-  if (usecase.engine.policy.speculation) unused += unused.empty() ? "engine.policy.speculation" : ", engine.policy.speculation";
-  if (usecase.effort.convert_usd || usecase.effort.pretrain_usd) unused += unused.empty() ? "effort.*_usd" : ", effort.*_usd";
-  if (!unused.empty()) notes.push_back("Read but not modelled yet, so they change nothing here: " + unused + ".");
   return notes;
 }
 

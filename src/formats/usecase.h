@@ -46,7 +46,7 @@ struct Workload {
   std::optional<int64_t> requests;            // needed for batch without a trace; else how many to draw, or the first so many of the trace
   std::optional<SharedPrefix> shared_prefix;
   double rate_scale = 1;  // arrivals come this many times as fast
-  std::string source;     // where the lengths and the rate come from, for the report
+  std::string source;     // where the lengths and the rate come from, for readers of the file
 };
 
 // [platform]
@@ -66,7 +66,7 @@ struct Platform {
   Parallelism parallel;
   std::optional<double> usd_per_device_hour;  // of one GPU, or of the whole machine for a CPU
   double memory_fraction = 0.9;      // of a device's memory that weights, cache and activations may fill together
-  double spare_share = 0;            // capacity kept free for peaks and failures: 0.2 plans to 80 %
+  double spare_share = 0;            // capacity kept free for peaks and failures: 0.2 plans for 1.2 times the traffic
   std::optional<double> memory_gib;  // per device, if not the datasheet's
 };
 
