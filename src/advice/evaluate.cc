@@ -29,21 +29,27 @@ Quantity EffortDays(const formats::UseCase& usecase, const CandidatePlan& plan) 
   return {(days.low + days.high) / 2, days.low, days.high, "days", Basis::kAssumed, "the use case's own estimate of the effort"};
 }
 
-// Facts under other conditions, cheaply: the rate limit searched anew, latencies as today's unless the limit is gone.
-std::vector<CandidateFacts> QuickFacts(const FlipSearch& search, const Conditions& conditions, const serving::Traffic& traffic) {
-  const auto& plans = *search.plans;
-  std::vector<CandidateFacts> facts(plans.size());
+// Facts of every candidate, its service as `serve` says of the candidate of that index; candidates are shared out over the processors.
+std::vector<CandidateFacts> FactsOfAll(const FlipSearch& search, const std::function<ServingFacts(size_t)>& serve) {
+  std::vector<CandidateFacts> facts(search.plans->size());
   ThreadPool pool(static_cast<int>(AllowedCpus().size()));
-  pool.ParallelFor(plans.size(), [&](size_t begin, size_t end, int) {
-    for (size_t i = begin; i < end; ++i) {
-      ServingFacts serving = (*search.serving)[i];
-      if (!serving.max_rate.refused()) {
-        serving.max_rate = QuickMaxRate({.usecase = search.usecase, .plan = &plans[i], .traffic = &traffic, .assume = conditions.assume});
-      }
-      facts[i] = FactsOf(*search.usecase, plans[i], plans[0], serving);
-    }
+  pool.ParallelFor(facts.size(), [&](size_t begin, size_t end, int) {
+    for (size_t i = begin; i < end; ++i) facts[i] = FactsOf(*search.usecase, (*search.plans)[i], (*search.plans)[0], serve(i));
   });
   return facts;
+}
+
+ServingRequest RequestFor(const FlipSearch& search, size_t candidate, const Conditions& conditions, const serving::Traffic& traffic) {
+  return {.usecase = search.usecase, .plan = &(*search.plans)[candidate], .traffic = &traffic, .assume = conditions.assume};
+}
+
+// Facts under other conditions, cheaply: the rate limit searched anew, latencies as today's unless the limit is gone.
+std::vector<CandidateFacts> QuickFacts(const FlipSearch& search, const Conditions& conditions, const serving::Traffic& traffic) {
+  return FactsOfAll(search, [&](size_t i) {
+    ServingFacts serving = (*search.serving)[i];
+    if (!serving.max_rate.refused()) serving.max_rate = QuickMaxRate(RequestFor(search, i, conditions, traffic));
+    return serving;
+  });
 }
 
 bool SameAdvice(const Advice& a, const Advice& b) { return a.verb == b.verb && a.letter == b.letter; }
@@ -108,14 +114,7 @@ Advice QuickAdvice(const FlipSearch& search, const Conditions& conditions, Knob:
 Advice FullAdvice(const FlipSearch& search, const Conditions& conditions) {
   const auto traffic = serving::MakeTraffic(*search.usecase, conditions.scenario, search.seed);
   if (!traffic.ok()) return search.today;
-  std::vector<CandidateFacts> facts(search.plans->size());
-  ThreadPool pool(static_cast<int>(AllowedCpus().size()));
-  pool.ParallelFor(facts.size(), [&](size_t begin, size_t end, int) {
-    for (size_t i = begin; i < end; ++i) {
-      const ServingFacts serving = EvaluateServing({.usecase = search.usecase, .plan = &(*search.plans)[i], .traffic = &*traffic, .assume = conditions.assume});
-      facts[i] = FactsOf(*search.usecase, (*search.plans)[i], (*search.plans)[0], serving);
-    }
-  });
+  const std::vector<CandidateFacts> facts = FactsOfAll(search, [&](size_t i) { return EvaluateServing(RequestFor(search, i, conditions, *traffic)); });
   return Decide(facts, ObjectivesOf(*search.usecase), EconomicsOf(*search.usecase, conditions, traffic->requests_per_second));
 }
 

@@ -17,26 +17,20 @@ constexpr double kMemoryEfficiency = 0.7;  // of elementwise kernels: they strea
 
 // Constants of serving systems as published by others; the likely value is near the middle of what they report.
 constexpr std::array kAssumptions = {
-    AssumedRange{"layer_overhead_us", "us", 4, 10, 32, "norms, RoPE, activation and cache write: 4-6 kernels of 1-3 us in a CUDA graph; upper end: 32 us a layer (BLIS fits)"},
-    AssumedRange{"host_ms", "ms", 0.05, 0.3, 2.0, "scheduler and sampling not hidden behind the GPU: 0.126 ms a step (BLIS fits), a few ms in engines without overlap"},
-    AssumedRange{"host_us_per_sequence", "us", 1, 5, 46, "per running sequence and step: 4.4 us a request (BLIS fits); up to 46 us an output token where it is not overlapped"},
-    AssumedRange{"window_extra_tokens", "tokens", 0, 128, 256, "whole tiles of 128 keys: at window 128 a decode costs 14 % (H100) and 2 % (B200) more than full attention of 128 tokens (vLLM 0.24 tables)"},
-    AssumedRange{"request_overhead_ms", "ms", 1, 8, 30, "HTTP and tokenisation: 15.6 ms a request (BLIS fits)"},
-    AssumedRange{"fp8_quantise_share", "ratio", 0, 0.5, 1, "rows of fp8 matrix products time the quantising of activations as a kernel of its own (launch 7-13 us, bf16 3 us); engines fuse it into the norm or activation before: half of it fits vLLM's published Llama-3.1-70B points best"},
-    AssumedRange{"outside_factor", "ratio", 0.5, 1, 2, "on a kernel call beyond the measured region: the largest held-out errors inside it (p99 of the fitted profiles) reach a factor of 2"},
+    AssumedRange{"layer_overhead_us", "us", 4, 10, 32, "norms, RoPE, activation and cache write: 4-6 kernels of 1-3 us in a CUDA graph; upper end: 32 us a layer (BLIS fits)", &StepDraw::layer_overhead_us},
+    AssumedRange{"host_ms", "ms", 0.05, 0.3, 2.0, "scheduler and sampling not hidden behind the GPU: 0.126 ms a step (BLIS fits), a few ms in engines without overlap", &StepDraw::host_ms},
+    AssumedRange{"host_us_per_sequence", "us", 1, 5, 46, "per running sequence and step: 4.4 us a request (BLIS fits); up to 46 us an output token where it is not overlapped", &StepDraw::host_us_per_sequence},
+    AssumedRange{"window_extra_tokens", "tokens", 0, 128, 256, "whole tiles of 128 keys: at window 128 a decode costs 14 % (H100) and 2 % (B200) more than full attention of 128 tokens (vLLM 0.24 tables)", &StepDraw::window_extra_tokens},
+    AssumedRange{"request_overhead_ms", "ms", 1, 8, 30, "HTTP and tokenisation: 15.6 ms a request (BLIS fits)", &StepDraw::request_overhead_ms},
+    AssumedRange{"fp8_quantise_share", "ratio", 0, 0.5, 1, "rows of fp8 matrix products time the quantising of activations as a kernel of its own (launch 7-13 us, bf16 3 us); engines fuse it into the norm or activation before: half of it fits vLLM's published Llama-3.1-70B points best", &StepDraw::fp8_quantise_share},
+    AssumedRange{"outside_factor", "ratio", 0.5, 1, 2, "on a kernel call beyond the measured region: the largest held-out errors inside it (p99 of the fitted profiles) reach a factor of 2", &StepDraw::outside_factor},
 };
 
 double KnotContext(int knot) { return std::exp2(static_cast<double>(knot) / kKnotsPerOctave); }
 
 StepDraw DrawAt(double AssumedRange::*end) {
   StepDraw draw;
-  draw.layer_overhead_us = kAssumptions[0].*end;
-  draw.host_ms = kAssumptions[1].*end;
-  draw.host_us_per_sequence = kAssumptions[2].*end;
-  draw.window_extra_tokens = kAssumptions[3].*end;
-  draw.request_overhead_ms = kAssumptions[4].*end;
-  draw.fp8_quantise_share = kAssumptions[5].*end;
-  draw.outside_factor = kAssumptions[6].*end;
+  for (const AssumedRange& range : kAssumptions) draw.*range.part = range.*end;
   return draw;
 }
 

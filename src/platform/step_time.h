@@ -63,6 +63,8 @@ struct StepModel {
   int tensor_parallel = 1;       // two all-reduces of [tokens, model_dim] a layer if above 1
 };
 
+struct StepDraw;
+
 // What nobody measured in the tables: a range with its source, swept by whoever needs an interval.
 struct AssumedRange {
   std::string_view name;
@@ -71,6 +73,7 @@ struct AssumedRange {
   double likely = 0;
   double high = 0;
   std::string_view source;
+  double StepDraw::*part;  // what of a draw it is the range of
 };
 std::span<const AssumedRange> StepAssumptions();
 
