@@ -182,152 +182,169 @@ std::vector<ServingFacts::Load> SampleLoad(const std::vector<serving::Request>& 
   return load;
 }
 
+// The services of all corners, and what was found of each.
+struct Services {
+  std::vector<Service> at;  // by corner
+  std::array<serving::RateLimit, 3> limits{};
+  std::array<serving::Outcome, 3> outcomes{};
+  std::array<serving::Summary, 3> summaries{};
+  std::array<double, 3> outside{};  // share of busy time beyond the measured region: at the limit or in the replay, whichever is more
+
+  template <class Value>
+  [[nodiscard]] std::array<double, 3> Of(const Value& value) const {
+    return {value(kFast), value(kLikely), value(kSlow)};
+  }
+};
+
+Result<Services> MakeServices(const serving::Deployment& deployment) {
+  Services services;
+  for (const Corner corner : kCorners) {
+    ASSAY_TRY(Service service, MakeService(deployment, corner));
+    services.at.push_back(std::move(service));
+  }
+  return services;
+}
+
+Status FindLimits(const ServingRequest& request, SearchEffort effort, Services* services) {
+  for (const Corner corner : kCorners) {
+    ASSAY_TRY(services->limits[corner], MaxRate(request, services->at[corner], effort));
+    services->outside[corner] = services->at[corner].outside_share;
+  }
+  return Ok();
+}
+
+Quantity LimitOf(const Services& services, const FromSteps& from, std::string origin) {
+  Quantity rate = from.Make(services.Of([&](Corner corner) { return services.limits[corner].requests_per_s; }), Grows::kAgainstTime, "1/s", std::move(origin));
+  OpenAbove(services.limits, &rate);
+  return rate;
+}
+
+Status Replay(const std::vector<serving::Request>& requests, Services* services) {
+  for (const Corner corner : kCorners) {
+    Service& service = services->at[corner];
+    ASSAY_TRY(services->outcomes[corner], serving::Simulate(requests, service.policy, service.pool, service.steps));
+    const serving::Outcome& outcome = services->outcomes[corner];
+    if (outcome.refused > 0) {
+      return Unsupported(fmt::format("{} of {} requests do not fit the cache of a replica alone; more ranks or a smaller cache type would let them", outcome.refused,
+                                     requests.size()));
+    }
+    services->summaries[corner] = serving::Summarise(outcome);
+    services->outside[corner] = std::max(services->outside[corner], platform::OutsideShare(outcome.ledger.busy));
+  }
+  return Ok();
+}
+
+// How many replicas the traffic needs, and the rate that one of them gets.
+struct Sizing {
+  double replicas = 1;
+  double rate = 0;
+};
+Sizing SizeFor(const ServingRequest& request, const Quantity& max_rate) {
+  // Sized for the pessimistic corner: whoever runs the service must hold the objective there too. If even an idle replica misses it,
+  // the likely corner, and the misses show.
+  const double planned = request.traffic->requests_per_second * (1 + request.usecase->platform.spare_share);
+  const double sizing = max_rate.low > 0 ? max_rate.low : max_rate.value > 0 ? max_rate.value : max_rate.high;
+  // A replica that holds the objective at no rate is judged idle: its own latency misses, not a queue that more replicas would drain.
+  if (sizing <= 0) return {.replicas = 1, .rate = kIdleRate};
+  const double replicas = std::max(1.0, std::ceil(planned / sizing));
+  return {.replicas = replicas, .rate = std::max(request.traffic->requests_per_second / replicas, kIdleRate)};
+}
+
+double MeanBatch(const serving::Outcome& outcome) {
+  const serving::Ledger& ledger = outcome.ledger;
+  return ledger.steps > 0 ? static_cast<double>(ledger.decode_tokens) / static_cast<double>(ledger.steps) : 0;
+}
+
+// Percentiles of the replay, and what it says of the cache and the batch.
+void FillReplay(const Services& services, const FromSteps& from, const std::string& origin, ServingFacts* facts) {
+  using serving::Percentiles;
+  using serving::Summary;
+  const auto percentile = [&](const Percentiles Summary::*of, const serving::PercentileEstimate Percentiles::*p) {
+    const auto none = [&](const Summary& summary) { return (summary.*of).count == 0; };
+    if (std::any_of(services.summaries.begin(), services.summaries.end(), none)) return Quantity::Refused("ms", kNoTpot);
+    return from.Make(services.Of([&](Corner corner) { return (services.summaries[corner].*of.*p).value; }), Grows::kWithTime, "ms", origin);
+  };
+  facts->ttft_ms_p50 = percentile(&Summary::ttft_ms, &Percentiles::p50);
+  facts->ttft_ms_p95 = percentile(&Summary::ttft_ms, &Percentiles::p95);
+  facts->ttft_ms_p99 = percentile(&Summary::ttft_ms, &Percentiles::p99);
+  facts->tpot_ms_p50 = percentile(&Summary::tpot_ms, &Percentiles::p50);
+  facts->tpot_ms_p95 = percentile(&Summary::tpot_ms, &Percentiles::p95);
+  facts->tpot_ms_p99 = percentile(&Summary::tpot_ms, &Percentiles::p99);
+  facts->e2e_ms_p95 = percentile(&Summary::e2e_ms, &Percentiles::p95);
+  std::array<bool, 3> overloaded{};
+  for (const Corner corner : kCorners) overloaded[corner] = services.summaries[corner].backlog.grows;
+  for (Quantity* waits : {&facts->ttft_ms_p50, &facts->ttft_ms_p95, &facts->ttft_ms_p99, &facts->e2e_ms_p95}) OpenForOverload(overloaded, waits);
+  const auto quantity = [&](std::string unit, auto&& value) { return from.Make(services.Of(value), Grows::kWithTime, std::move(unit), origin); };
+  facts->kv_peak_bytes = quantity("B", [&](Corner corner) { return services.outcomes[corner].kv_peak_share * static_cast<double>(services.at[corner].pool.pool_bytes); });
+  facts->preemptions = quantity("preemptions", [&](Corner corner) { return static_cast<double>(services.outcomes[corner].preemptions); });
+  facts->batch_mean = quantity("sequences", [&](Corner corner) { return MeanBatch(services.outcomes[corner]); });
+}
+
+// One step of so many sequences, timed in every corner, so that the interval is of time and not of batch size.
+Status FillStep(const serving::Deployment& deployment, int sequences, const TrafficShape& shape, const FromSteps& from, ServingFacts* facts) {
+  std::array<platform::StepParts, 3> decode, prefill;
+  for (const Corner corner : kCorners) {
+    ASSAY_TRY(platform::StepTimer timer, platform::StepTimer::Make(deployment.profile, deployment.model, deployment.draws[corner], deployment.gpu.name));
+    decode[corner] = timer.Step({}, sequences, shape.decode_context_mean);
+    const platform::PrefillChunk chunk{.prefix_tokens = 0, .tokens = shape.prompt_p50};
+    prefill[corner] = timer.Step({&chunk, 1}, 0, 0);
+  }
+  const std::string profile = deployment.profile.name();
+  const std::string origin = fmt::format("one step of {} sequences at {:.0f} tokens of context; {}; weakest part: norms, sampling and host time, declared ranges", sequences,
+                                         shape.decode_context_mean, profile);
+  facts->decode_step_ms = from.Make({decode[kFast].total_ms(), decode[kLikely].total_ms(), decode[kSlow].total_ms()}, Grows::kWithTime, "ms", origin);
+  facts->attention_share_decode = ShareOf(from, decode, origin);
+  facts->attention_share_prefill = ShareOf(from, prefill, fmt::format("one step that prefills a prompt of {:.0f} tokens; {}; weakest part: norms and host time, declared ranges",
+                                                                      shape.prompt_p50, profile));
+  return Ok();
+}
+
+Status Evaluate(const ServingRequest& request, ServingFacts* facts) {
+  ASSAY_TRY(const serving::Deployment deployment, DeploymentFor(request));
+  ASSAY_TRY(Services services, MakeServices(deployment));
+  if (request.traffic->unit_rate.size() < kFewestRequests) {
+    return Unsupported(fmt::format("{} requests are too few for a 95th percentile; give at least {}", request.traffic->unit_rate.size(), kFewestRequests));
+  }
+  const std::string profile = deployment.profile.name();
+  facts->rate_origin = fmt::format("kernel times of {}; {}; {}", profile, request.traffic->origin,
+                                   "interval: optimistic and pessimistic corner of kernel errors and assumed parts; weakest part: norms, sampling and host time, declared ranges");
+  ASSAY_RETURN_IF_ERROR(FindLimits(request, kThorough, &services));
+  FromSteps from{.timer = services.at[kLikely].steps.timer()};
+  facts->max_rate = LimitOf(services, from, "largest rate at which the simulated p95 holds the objectives; " + facts->rate_origin);
+  const Sizing sizing = SizeFor(request, facts->max_rate);
+  facts->replicas = sizing.replicas;
+  const std::vector<serving::Request> requests = request.traffic->At(sizing.rate);
+  ASSAY_RETURN_IF_ERROR(Replay(requests, &services));
+  AddLatencies(services.outcomes[kLikely], facts);
+  facts->load = SampleLoad(requests, services.outcomes[kLikely]);
+  from.outside_note = OutsideNote(from.timer, services.outside[kLikely]);
+  if (!from.outside_note.empty()) facts->max_rate.origin += "; " + from.outside_note;
+  FillReplay(services, from, fmt::format("simulated at {:.4g} requests/s a replica, {:.0f} replica(s); {}", sizing.rate, facts->replicas, facts->rate_origin), facts);
+  ASSAY_RETURN_IF_ERROR(FillStep(deployment, std::max(1, static_cast<int>(std::lround(MeanBatch(services.outcomes[kLikely])))), ShapeOf(*request.traffic), from, facts));
+  const auto [low, high] = std::minmax({services.outside[0], services.outside[1], services.outside[2]});
+  facts->outside_share = {services.outside[kLikely], low, high, "fraction", Weaker(Basis::kSimulated, from.timer.basis()),
+                          from.outside_note.empty() ? "kernel calls from beyond the measured region, of busy time; " + profile : from.outside_note};
+  return Ok();
+}
+
 }  // namespace
 
 bool IsExtrapolated(const Quantity& outside_share) { return !outside_share.refused() && outside_share.value > platform::kOutsideShareTolerated; }
 
 ServingFacts EvaluateServing(const ServingRequest& request) {
   ServingFacts facts;
-  const auto deployment = DeploymentFor(request);
-  if (!deployment.ok()) {
-    Refuse(facts, deployment.error().message);
-    return facts;
-  }
-  std::vector<Service> services;
-  for (const Corner corner : kCorners) {
-    auto service = MakeService(*deployment, corner);
-    if (!service.ok()) {
-      Refuse(facts, service.error().message);
-      return facts;
-    }
-    services.push_back(std::move(service).value());
-  }
-  if (request.traffic->unit_rate.size() < kFewestRequests) {
-    Refuse(facts, fmt::format("{} requests are too few for a 95th percentile; give at least {}", request.traffic->unit_rate.size(), kFewestRequests));
-    return facts;
-  }
-  const std::string profile = deployment->profile.name();
-  facts.rate_origin = fmt::format("kernel times of {}; {}; {}", profile, request.traffic->origin,
-                                  "interval: optimistic and pessimistic corner of kernel errors and assumed parts; weakest part: norms, sampling and host time, declared ranges");
-
-  std::array<double, 3> max_rate{};
-  std::array<serving::RateLimit, 3> limits;
-  std::array<double, 3> outside{};
-  for (const Corner corner : kCorners) {
-    const auto limit = MaxRate(request, services[corner], kThorough);
-    if (!limit.ok()) {
-      Refuse(facts, limit.error().message);
-      return facts;
-    }
-    limits[corner] = *limit;
-    max_rate[corner] = limit->requests_per_s;
-    outside[corner] = services[corner].outside_share;
-  }
-  FromSteps from{.timer = services[kLikely].steps.timer()};
-  facts.max_rate = from.Make(max_rate, Grows::kAgainstTime, "1/s", "largest rate at which the simulated p95 holds the objectives; " + facts.rate_origin);
-  OpenAbove(limits, &facts.max_rate);
-
-  // Sized for the pessimistic corner: whoever runs the service must hold the objective there too. If even an idle replica misses it,
-  // the likely corner, and the misses show.
-  const double planned = request.traffic->requests_per_second * (1 + request.usecase->platform.spare_share);
-  const double sizing = facts.max_rate.low > 0 ? facts.max_rate.low : facts.max_rate.value > 0 ? facts.max_rate.value : facts.max_rate.high;
-  facts.replicas = sizing > 0 ? std::max(1.0, std::ceil(planned / sizing)) : 1;
-  // A replica that holds the objective at no rate is judged idle: its own latency misses, not a queue that more replicas would drain.
-  const double shared_rate = planned / (1 + request.usecase->platform.spare_share) / facts.replicas;
-  const double replica_rate = sizing > 0 ? std::max(shared_rate, kIdleRate) : kIdleRate;
-
-  std::array<serving::Summary, 3> summaries;
-  std::array<bool, 3> overloaded{};
-  std::array<double, 3> kv_peak{}, preemptions{}, batch{}, step_ms{};
-  std::array<platform::StepParts, 3> decode_parts, prefill_parts;
-  const TrafficShape shape = ShapeOf(*request.traffic);
-  const auto requests = request.traffic->At(replica_rate);
-  for (const Corner corner : kCorners) {
-    Service& service = services[corner];
-    const auto outcome = serving::Simulate(requests, service.policy, service.pool, service.steps);
-    if (!outcome.ok()) {
-      Refuse(facts, outcome.error().message);
-      return facts;
-    }
-    if (outcome->refused > 0) {
-      Refuse(facts, fmt::format("{} of {} requests do not fit the cache of a replica alone; more ranks or a smaller cache type would let them", outcome->refused, requests.size()));
-      return facts;
-    }
-    summaries[corner] = serving::Summarise(*outcome);
-    overloaded[corner] = summaries[corner].backlog.grows;
-    kv_peak[corner] = outcome->kv_peak_share * static_cast<double>(service.pool.pool_bytes);
-    preemptions[corner] = static_cast<double>(outcome->preemptions);
-    outside[corner] = std::max(outside[corner], platform::OutsideShare(outcome->ledger.busy));
-    batch[corner] = outcome->ledger.steps > 0 ? static_cast<double>(outcome->ledger.decode_tokens) / static_cast<double>(outcome->ledger.steps) : 0;
-    if (corner == kLikely) {
-      AddLatencies(*outcome, &facts);
-      facts.load = SampleLoad(requests, *outcome);
-    }
-  }
-  // One step at the likely batch, timed in every corner, so that the interval is of time and not of batch size.
-  const int sequences = std::max(1, static_cast<int>(std::lround(batch[kLikely])));
-  for (const Corner corner : kCorners) {
-    auto timer_or = platform::StepTimer::Make(deployment->profile, deployment->model, deployment->draws[corner], deployment->gpu.name);
-    if (!timer_or.ok()) continue;  // it was made a moment ago for the same request
-    platform::StepTimer& timer = *timer_or;
-    decode_parts[corner] = timer.Step({}, sequences, shape.decode_context_mean);
-    const platform::PrefillChunk chunk{.prefix_tokens = 0, .tokens = shape.prompt_p50};
-    prefill_parts[corner] = timer.Step({&chunk, 1}, 0, 0);
-    step_ms[corner] = decode_parts[corner].total_ms();
-  }
-  from.outside_note = OutsideNote(from.timer, outside[kLikely]);
-  if (!from.outside_note.empty()) facts.max_rate.origin += "; " + from.outside_note;
-  const std::string at_rate = fmt::format("simulated at {:.4g} requests/s a replica, {:.0f} replica(s); {}", replica_rate, facts.replicas, facts.rate_origin);
-  const auto percentile = [&](const serving::Percentiles serving::Summary::*of, const serving::PercentileEstimate serving::Percentiles::*p) {
-    std::array<double, 3> values{};
-    for (const Corner corner : kCorners) {
-      if ((summaries[corner].*of).count == 0) return Quantity::Refused("ms", kNoTpot);
-      values[corner] = (summaries[corner].*of.*p).value;
-    }
-    return from.Make(values, Grows::kWithTime, "ms", at_rate);
-  };
-  using serving::Percentiles;
-  using serving::Summary;
-  facts.ttft_ms_p50 = percentile(&Summary::ttft_ms, &Percentiles::p50);
-  facts.ttft_ms_p95 = percentile(&Summary::ttft_ms, &Percentiles::p95);
-  facts.ttft_ms_p99 = percentile(&Summary::ttft_ms, &Percentiles::p99);
-  facts.tpot_ms_p50 = percentile(&Summary::tpot_ms, &Percentiles::p50);
-  facts.tpot_ms_p95 = percentile(&Summary::tpot_ms, &Percentiles::p95);
-  facts.tpot_ms_p99 = percentile(&Summary::tpot_ms, &Percentiles::p99);
-  facts.e2e_ms_p95 = percentile(&Summary::e2e_ms, &Percentiles::p95);
-  for (Quantity* waits : {&facts.ttft_ms_p50, &facts.ttft_ms_p95, &facts.ttft_ms_p99, &facts.e2e_ms_p95}) OpenForOverload(overloaded, waits);
-  facts.kv_peak_bytes = from.Make(kv_peak, Grows::kWithTime, "B", at_rate);
-  facts.preemptions = from.Make(preemptions, Grows::kWithTime, "preemptions", at_rate);
-  facts.batch_mean = from.Make(batch, Grows::kWithTime, "sequences", at_rate);
-  const std::string step_origin = fmt::format("one step of {} sequences at {:.0f} tokens of context; {}; weakest part: norms, sampling and host time, declared ranges", sequences,
-                                              shape.decode_context_mean, profile);
-  facts.decode_step_ms = from.Make(step_ms, Grows::kWithTime, "ms", step_origin);
-  facts.attention_share_decode = ShareOf(from, decode_parts, step_origin);
-  facts.attention_share_prefill = ShareOf(from, prefill_parts, fmt::format("one step that prefills a prompt of {:.0f} tokens; {}; weakest part: norms and host time, declared ranges", shape.prompt_p50, profile));
-  const auto [outside_low, outside_high] = std::minmax({outside[0], outside[1], outside[2]});
-  facts.outside_share = {outside[kLikely], outside_low, outside_high, "fraction", Weaker(Basis::kSimulated, from.timer.basis()),
-                         from.outside_note.empty() ? "kernel calls from beyond the measured region, of busy time; " + profile : from.outside_note};
+  if (const Status evaluated = Evaluate(request, &facts); !evaluated.ok()) Refuse(facts, evaluated.error().message);
   return facts;
 }
 
 Quantity QuickMaxRate(const ServingRequest& request) {
-  std::array<double, 3> rates{};
-  std::array<serving::RateLimit, 3> limits;
-  const auto deployment = DeploymentFor(request);
-  if (!deployment.ok()) return Quantity::Refused("1/s", deployment.error().message);
-  std::vector<Service> services;
-  for (const Corner corner : kCorners) {
-    auto service = MakeService(*deployment, corner);
-    if (!service.ok()) return Quantity::Refused("1/s", service.error().message);
-    services.push_back(std::move(service).value());
-    const auto limit = MaxRate(request, services.back(), kQuick);
-    if (!limit.ok()) return Quantity::Refused("1/s", limit.error().message);
-    limits[corner] = *limit;
-    rates[corner] = limit->requests_per_s;
-  }
-  Quantity rate = FromSteps{.timer = services[kLikely].steps.timer()}.Make(rates, Grows::kAgainstTime, "1/s", "a short search for flips");
-  OpenAbove(limits, &rate);
-  return rate;
+  const auto quick = [&]() -> Result<Quantity> {
+    ASSAY_TRY(const serving::Deployment deployment, DeploymentFor(request));
+    ASSAY_TRY(Services services, MakeServices(deployment));
+    ASSAY_RETURN_IF_ERROR(FindLimits(request, kQuick, &services));
+    return LimitOf(services, {.timer = services.at[kLikely].steps.timer()}, "a short search for flips");
+  }();
+  return quick.ok() ? *quick : Quantity::Refused("1/s", quick.error().message);
 }
 
 Result<DecodeStepModel> DecodeStepModel::Make(const ServingRequest& request) {
