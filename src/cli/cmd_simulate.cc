@@ -139,8 +139,12 @@ void PrintJson(const Simulation& simulation, const Forecast& forecast) {
   const Summary& summary = forecast.likely;
   const KvPool& pool = simulation.deployment.pools[kLikely];
   json assumed = json::array();
+  const auto& draws = simulation.deployment.draws;
   for (const auto& range : platform::StepAssumptions()) {
-    assumed.push_back({{"name", range.name}, {"unit", range.unit}, {"low", range.low}, {"likely", range.likely}, {"high", range.high}, {"source", range.source}});
+    const double low = draws[kFast].*range.part, likely = draws[kLikely].*range.part, high = draws[kSlow].*range.part;
+    const bool is_own = low == range.low && likely == range.likely && high == range.high;
+    assumed.push_back({{"name", range.name}, {"unit", range.unit}, {"low", low}, {"likely", likely}, {"high", high},
+                       {"source", is_own ? std::string(range.source) : "[assume] of the use case"}});
   }
   const json out = {{"schema_version", 1},
                     {"requests", summary.requests},

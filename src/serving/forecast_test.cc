@@ -93,6 +93,7 @@ TEST(Deployment, UsesTheAssumptionsThatMoveItsDrawsOrItsMemory) {
     const bool moves = !same(own.draws[kLikely], assumed.draws[kLikely]) || own.pools[kLikely].pool_bytes != assumed.pools[kLikely].pool_bytes;
     EXPECT_EQ(UsesAssumption(row.name), moves) << row.name;
   }
+  for (const char* name : {"fp8_quantise_share", "host_us_per_step", "memory_overhead_gib"}) EXPECT_TRUE(UsesAssumption(name)) << name;
 }
 
 TEST(Deployment, ThePartsOfALayersOverheadAreSummed) {
