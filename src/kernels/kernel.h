@@ -18,9 +18,14 @@ std::string_view NameOf(Backend backend);  // "auto", "generic", "avx2", "avx512
 // The backends compiled into this program that this CPU can run, the fastest last. kGeneric is always there.
 std::span<const Backend> AvailableBackends();
 
+// How a cache of integers is multiplied: decoded to float, exactly; or with queries and weights rounded to 16-bit integers as well, which takes
+// about half the time where the CPU is what limits, and errs by what softmax_shorts-inl.h states. Plan::target() then ends in "-q16".
+enum class IntegerProducts { kExact, kShorts };
+
 struct KernelEnv {
   ThreadPool* pool = nullptr;         // nullptr: run on the calling thread
   Backend backend = Backend::kAuto;   // asked for; Plan::target() says what ran
+  IntegerProducts products = IntegerProducts::kExact;
 };
 
 // One prepared problem. Data pointers of the problem it was made from must stay valid; the data may change between runs.

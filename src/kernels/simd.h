@@ -10,6 +10,7 @@
 //   LoadPairs SetPair LowOfPair HighOfPair DotPairs      SignedField<bit,bits>(v): that field of every unit as a float
 //   HalvesToFloat(v,low,high): two binary16 a unit       EvenFp8AsHalves OddFp8AsHalves: e4m3 as binary16 of 2^-8 its value
 //   VI ZeroInts DotBytes(acc,u8,i8) LoadBytes SetBytes ToFloat StoreInts
+//   ShortField<bit,bits>(v): that field of every 16-bit half, signed; DotShorts(acc,a,b): acc + the products of both halves
 //   Sqrt Iota Prefetch PrefetchFar
 // Max(a,b) and Min(a,b) return b when either is NaN, as x86 does: put the value whose NaN must survive second.
 // Every order of additions is fixed, so equal inputs give equal bits on one backend whatever the tile shape around them.

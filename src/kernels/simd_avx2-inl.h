@@ -120,6 +120,12 @@ ASSAY_INLINE VI DotBytes(VI acc, VI u8, VI i8) {
   const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(u8, 8), _mm256_srai_epi16(i8, 8));
   return _mm256_add_epi32(acc, _mm256_add_epi32(even, odd));
 }
+template <int kBit, int kBits>
+ASSAY_INLINE VI ShortField(VI v) {
+  if constexpr (kBit + kBits < 16) v = _mm256_slli_epi16(v, 16 - kBit - kBits);
+  return _mm256_srai_epi16(v, 16 - kBits);
+}
+ASSAY_INLINE VI DotShorts(VI acc, VI a, VI b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
 ASSAY_INLINE V ToFloat(VI v) { return _mm256_cvtepi32_ps(v); }
 ASSAY_INLINE void StoreInts(int32_t* p, VI v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
 

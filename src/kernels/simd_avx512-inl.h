@@ -110,6 +110,12 @@ ASSAY_INLINE VI ZeroInts() { return _mm512_setzero_si512(); }
 ASSAY_INLINE VI LoadBytes(const void* p) { return _mm512_loadu_si512(p); }
 ASSAY_INLINE VI SetBytes(uint32_t four) { return _mm512_set1_epi32(static_cast<int>(four)); }
 ASSAY_INLINE VI DotBytes(VI acc, VI u8, VI i8) { return _mm512_dpbusd_epi32(acc, u8, i8); }
+template <int kBit, int kBits>
+ASSAY_INLINE VI ShortField(VI v) {
+  if constexpr (kBit + kBits < 16) v = _mm512_slli_epi16(v, 16 - kBit - kBits);
+  return _mm512_srai_epi16(v, 16 - kBits);
+}
+ASSAY_INLINE VI DotShorts(VI acc, VI a, VI b) { return _mm512_dpwssd_epi32(acc, a, b); }
 ASSAY_INLINE V ToFloat(VI v) { return _mm512_cvtepi32_ps(v); }
 ASSAY_INLINE void StoreInts(int32_t* p, VI v) { _mm512_storeu_si512(p, v); }
 

@@ -144,6 +144,16 @@ ASSAY_INLINE VI DotBytes(VI acc, VI u8, VI i8) {
   }
   return acc;
 }
+template <int kBit, int kBits>
+ASSAY_INLINE VI ShortField(VI v) {
+  typedef int16_t Shorts __attribute__((vector_size(16)));
+  typedef uint16_t Bits __attribute__((vector_size(16)));
+  return reinterpret_cast<VI>(reinterpret_cast<Shorts>(reinterpret_cast<Bits>(v) << (16 - kBit - kBits)) >> (16 - kBits));
+}
+ASSAY_INLINE VI DotShorts(VI acc, VI a, VI b) {
+  const auto low = [](VI v) { return reinterpret_cast<VI>(reinterpret_cast<VP>(v) << 16) >> 16; };
+  return acc + low(a) * low(b) + (a >> 16) * (b >> 16);
+}
 ASSAY_INLINE V ToFloat(VI v) { return __builtin_convertvector(v, V); }
 ASSAY_INLINE void StoreInts(int32_t* p, VI v) { __builtin_memcpy(p, &v, sizeof(v)); }
 

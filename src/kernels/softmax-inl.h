@@ -13,6 +13,7 @@
 #include "kernels/epilogue.h"
 #include "kernels/kernel_table.h"
 #include "kernels/softmax_decoded-inl.h"
+#include "kernels/softmax_shorts-inl.h"
 
 namespace assay::ASSAY_SIMD_NAMESPACE {
 
@@ -164,7 +165,7 @@ void Weigh(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const Softm
 }
 
 // One tile of rows against one block of pages.
-template <class Unit>
+template <class Unit, bool kShorts>
 void RunTile(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const SoftmaxItem& item, const Block& block, int64_t first_row,
              int rows, const RowState& state) {
   const int64_t steps = (args.head_dim + Unit::kElements - 1) / Unit::kElements;
@@ -172,7 +173,10 @@ void RunTile(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const Sof
   const float* q = state.q + first_row * steps * kQPerChannel;
   for (int page = 0; page < block.count; ++page) {
     float* scores = state.scores + page * kSoftmaxPageTokens;
-    if constexpr (Unit::kDecoded) {
+    if constexpr (kShorts) {
+      ScoreShorts<Unit>(args, block, page, first_row, rows, state, scores);
+      continue;
+    } else if constexpr (Unit::kDecoded) {
       ScoreDecoded<Unit>(args, block, page, rows, q, state, scores);
       continue;
     }
@@ -183,7 +187,9 @@ void RunTile(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const Sof
   Weigh<Unit::kPairs && kNativePairs>(args, sequence, item, block, first_row, rows, state);
   [[maybe_unused]] const void* weights = Unit::kPairs && kNativePairs ? static_cast<const void*>(state.pairs) : state.scores;
   float* o = state.o + first_row * args.padded_v;
-  if constexpr (Unit::kDecoded) {
+  if constexpr (kShorts) {
+    ShortValues<Unit>(args, block, rows, state, o);
+  } else if constexpr (Unit::kDecoded) {
     DecodedValues<Unit>(args, block, rows, state, o);
   } else {
 #define ASSAY_VALUES(n) ValueColumns<Unit, n, kStripVectors<Unit, n>>(args, block, weights, o, 0, args.padded_v)
@@ -318,7 +324,7 @@ ASSAY_INLINE Block GatherBlock(const SoftmaxArgs& args, const SoftmaxSequence& s
   return block;
 }
 
-template <class Unit>
+template <class Unit, bool kShorts>
 void RunSegment(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const SoftmaxItem& item, int64_t segment, const RowState& state) {
   const int64_t rows = item.row_count;
   for (int64_t row = 0; row < rows; ++row) state.maximum[row] = -kInfinity;
@@ -336,7 +342,7 @@ void RunSegment(const SoftmaxArgs& args, const SoftmaxSequence& sequence, const 
         if (block_end < end) block.next = sequence.pages[PageAt(args, sequence, item, block_end)] + item.kv_head * args.head_bytes;
         block.PlanAhead(args.v_offset);
       }
-      if (block.count > 0) RunTile<Unit>(args, sequence, item, block, first, tile_rows, state);
+      if (block.count > 0) RunTile<Unit, kShorts>(args, sequence, item, block, first, tile_rows, state);
     }
   }
 }
@@ -358,14 +364,16 @@ ASSAY_INLINE void FinishRows(const SoftmaxArgs& args, const SoftmaxItem& item, c
   }
 }
 
-template <class Unit>
+// kShorts: products of integers (softmax_shorts-inl.h).
+template <class Unit, bool kShorts = false>
 void RunItem(const SoftmaxArgs& args, const SoftmaxItem& item, RowState state) {
   const SoftmaxSequence& sequence = args.sequences[item.sequence];
   const bool normalised = kEpilogueTraits[args.epilogue].normalised;
   PackQueries<Unit>(args, sequence, item, state);
+  if constexpr (kShorts) RoundItemQueries<Unit>(args, item, state);
   ResetTotals(args, item.row_count, state);
   for (int64_t segment = item.segment_begin; segment < item.segment_end; ++segment) {
-    RunSegment<Unit>(args, sequence, item, segment, state);
+    RunSegment<Unit, kShorts>(args, sequence, item, segment, state);
     if (normalised && segment == item.segment_begin) {  // what MergeRow would copy
       float* const first = state.o;
       state.o = state.total_o;

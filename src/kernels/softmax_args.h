@@ -80,6 +80,7 @@ struct SoftmaxArgs {
   PageScale v_scale = PageScale::kNone;
   int64_t k_scale_offset = 0;  // to its scales, floats
   int64_t v_scale_offset = 0;
+  bool short_products = false;  // integer pages only: the variant of softmax_shorts-inl.h
   int epilogue = 0;
   float scale = 0;
   float softcap = 0;
@@ -123,6 +124,6 @@ using SoftmaxRun = void (*)(const SoftmaxArgs& args, const SoftmaxItem& item, So
 using SoftmaxMerge = void (*)(const SoftmaxArgs& args, const SoftmaxItem& rows, const float* const* partials, int64_t partial_count,
                               SoftmaxScratch scratch) noexcept;
 
-int64_t SoftmaxScratchFloats(int64_t head_dim, int64_t padded_v);
+int64_t SoftmaxScratchFloats(const SoftmaxArgs& args);
 
 }  // namespace assay

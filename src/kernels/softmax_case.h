@@ -138,6 +138,7 @@ SoftmaxCase MakeCase(const SoftmaxSpec& spec, uint64_t seed);
 struct CaseErrors {
   double kernel = 0;
   double twin = 0;
+  double kernel_of_row = 0;  // over the largest sum_j p_j |v_j| of the row's channels
   double lse_kernel = 0;
   double lse_twin = 0;
   bool all_finite = true;

@@ -259,12 +259,14 @@ CaseErrors Compare(const SoftmaxCase& c, bool round_weights) {
       for (int64_t h = 0; h < spec.query_heads; ++h) {
         const Row truth = Solve<double>(c, s, t, h);
         const Row twin = Solve<float>(c, s, t, h, round_weights);
+        const double row_unit = std::max(*std::max_element(truth.magnitude.begin(), truth.magnitude.end()), std::numeric_limits<double>::min());
         for (int64_t ch = 0; ch < spec.v_head_dim; ++ch) {
           const double got = dense ? o.At({static_cast<int64_t>(b), t, h, ch}) : o.At({row, h, ch});
           const auto at = static_cast<size_t>(ch);
           const double unit = std::max(truth.magnitude[at], std::numeric_limits<double>::min());
           errors.all_finite = errors.all_finite && std::isfinite(got);
           errors.kernel = std::max(errors.kernel, std::fabs(got - truth.o[at]) / unit);
+          errors.kernel_of_row = std::max(errors.kernel_of_row, std::fabs(got - truth.o[at]) / row_unit);
           errors.twin = std::max(errors.twin, std::fabs(RoundTo(spec.dtype, twin.o[at]) - truth.o[at]) / unit);
         }
         if (lse == nullptr) continue;

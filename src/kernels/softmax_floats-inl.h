@@ -6,15 +6,15 @@
 namespace assay::ASSAY_SIMD_NAMESPACE {
 
 void RunSoftmaxF32(const SoftmaxArgs& args, const SoftmaxItem& item, SoftmaxScratch scratch) noexcept {
-  RunItem<F32Unit>(args, item, LayOut(scratch, args.head_dim, args.padded_v));
+  RunItem<F32Unit>(args, item, LayOut(scratch, args));
 }
 void RunSoftmaxBf16(const SoftmaxArgs& args, const SoftmaxItem& item, SoftmaxScratch scratch) noexcept {
-  RunItem<Bf16Unit>(args, item, LayOut(scratch, args.head_dim, args.padded_v));
+  RunItem<Bf16Unit>(args, item, LayOut(scratch, args));
 }
 
 void MergeSoftmaxPartials(const SoftmaxArgs& args, const SoftmaxItem& item, const float* const* partials, int64_t partial_count,
                           SoftmaxScratch scratch) noexcept {
-  const RowState state = LayOut(scratch, args.head_dim, args.padded_v);
+  const RowState state = LayOut(scratch, args);
   const bool normalised = kEpilogueTraits[args.epilogue].normalised;
   ResetTotals(args, item.row_count, state);
   for (int64_t part = 0; part < partial_count; ++part) {

@@ -6,10 +6,10 @@
 namespace assay::ASSAY_SIMD_NAMESPACE {
 
 void RunSoftmaxF16(const SoftmaxArgs& args, const SoftmaxItem& item, SoftmaxScratch scratch) noexcept {
-  RunItem<F16Unit>(args, item, LayOut(scratch, args.head_dim, args.padded_v));
+  RunItem<F16Unit>(args, item, LayOut(scratch, args));
 }
 void RunSoftmaxE4m3(const SoftmaxArgs& args, const SoftmaxItem& item, SoftmaxScratch scratch) noexcept {
-  RunItem<E4m3Unit>(args, item, LayOut(scratch, args.head_dim, args.padded_v));
+  RunItem<E4m3Unit>(args, item, LayOut(scratch, args));
 }
 
 }  // namespace assay::ASSAY_SIMD_NAMESPACE

@@ -6,7 +6,8 @@
 namespace assay::ASSAY_SIMD_NAMESPACE {
 
 void RunSoftmaxI8(const SoftmaxArgs& args, const SoftmaxItem& item, SoftmaxScratch scratch) noexcept {
-  RunItem<IntegerUnit<8>>(args, item, LayOut(scratch, args.head_dim, args.padded_v));
+  const RowState state = LayOut(scratch, args);
+  args.short_products ? RunItem<IntegerUnit<8>, true>(args, item, state) : RunItem<IntegerUnit<8>>(args, item, state);
 }
 
 }  // namespace assay::ASSAY_SIMD_NAMESPACE

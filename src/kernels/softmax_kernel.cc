@@ -208,7 +208,7 @@ SoftmaxPlan::SoftmaxPlan(const Problem& problem, const Kernel& self, const Exten
   }
 }
 
-Status SoftmaxPlan::Prepare(const PageSelection* selection) {
+Status SoftmaxPlan::Prepare(const PageSelection* selection, IntegerProducts products) {
   if (selection != nullptr) selection_ = *selection;
   extents_.v_head_dim = ValueWidth(problem_, extents_);
   // Bounds of pages, and rows of norm 1, are taken from floats.
@@ -224,6 +224,7 @@ Status SoftmaxPlan::Prepare(const PageSelection* selection) {
   }
   ASSAY_TRY(layout_, KvLayout::Make(format, extents_.kv_heads, extents_.head_dim, extents_.v_head_dim));
   args_.page_dtype = static_cast<int>(format.dtype);
+  args_.short_products = products == IntegerProducts::kShorts && (args_.element == PageElement::kI8 || args_.element == PageElement::kI4);
   args_.k_scale = static_cast<PageScale>(format.k_scale);
   args_.v_scale = static_cast<PageScale>(format.v_scale);
   args_.k_scale_offset = layout_.k_block_bytes + layout_.v_block_bytes;
@@ -254,7 +255,8 @@ Status SoftmaxPlan::Prepare(const PageSelection* selection) {
   };
   args_.sink = per_head(Role::kSink);
   args_.alibi = per_head(Role::kAlibi);
-  target_ = fmt::format("{}/{}{}", table_.name, NameOf(format.dtype), args_.element == PageElement::kBf16 && table_.native_pairs ? "-p16" : "");
+  const bool pairs = args_.element == PageElement::kBf16 && table_.native_pairs;
+  target_ = fmt::format("{}/{}{}", table_.name, NameOf(format.dtype), pairs ? "-p16" : args_.short_products ? "-q16" : "");
   ASSAY_RETURN_IF_ERROR(AllocatePages());
   DescribeSequences();
   if (selection_) AllocateSelection();
@@ -379,7 +381,7 @@ void SoftmaxPlan::CutItems() {
     SplitItems();
   }
   item_bounds_ = BalancedBounds(items_, workers);
-  const int64_t floats = SoftmaxScratchFloats(args_.head_dim, args_.padded_v);
+  const int64_t floats = SoftmaxScratchFloats(args_);
   scratch_ = Tensor(DType::kF32, {static_cast<int64_t>(workers), floats});
 }
 
@@ -706,25 +708,27 @@ void SoftmaxPlan::Run() noexcept {
   });
 }
 
-Result<std::unique_ptr<Plan>> PrepareSoftmaxOn(const KernelTable& table, const Problem& problem, const Kernel& self, ThreadPool* pool) {
+Result<std::unique_ptr<Plan>> PrepareSoftmaxOn(const KernelTable& table, const Problem& problem, const Kernel& self, ThreadPool* pool,
+                                               IntegerProducts products) {
   ASSAY_RETURN_IF_ERROR(CheckSoftmaxTile(problem, self));
   ASSAY_TRY(const Extents extents, ResolveExtents(problem));
   auto plan = std::make_unique<SoftmaxPlan>(problem, self, extents, table, pool);
-  ASSAY_RETURN_IF_ERROR(plan->Prepare());
+  ASSAY_RETURN_IF_ERROR(plan->Prepare(nullptr, products));
   return std::unique_ptr<Plan>(std::move(plan));
 }
 
 Result<std::unique_ptr<Plan>> PrepareSoftmaxTile(const Problem& problem, const Kernel& self, const KernelEnv& env) {
   ASSAY_TRY(const KernelTable* table, TableFor(env.backend));
-  return PrepareSoftmaxOn(*table, problem, self, env.pool);
+  return PrepareSoftmaxOn(*table, problem, self, env.pool, env.products);
 }
 
-int64_t SoftmaxScratchFloats(int64_t head_dim, int64_t padded_v) {
+int64_t SoftmaxScratchFloats(const SoftmaxArgs& args) {
   const auto rounded = [](int64_t n) { return (n + 15) / 16 * 16; };
-  const int64_t rows = kSoftmaxBlockRows;
+  const int64_t rows = kSoftmaxBlockRows, dim = rounded(args.head_dim);
   const int64_t tile = kSoftmaxTileRows * kSoftmaxBlockPages * kSoftmaxPageTokens;
-  const int64_t floats = rounded(rows * (head_dim + 7)) + rounded(kSoftmaxTileRows * (head_dim + 7)) + 2 * rounded(rows * padded_v) + 3 * rounded(rows) + rounded(rows * 16) +
-                         3 * rounded(tile) + rounded(tile / 2);
+  int64_t floats = rows * dim + kSoftmaxTileRows * dim + 2 * rounded(rows * args.padded_v) + 3 * rounded(rows) + rounded(rows * 16) +
+                   3 * rounded(tile) + rounded(tile / 2);
+  if (args.short_products) floats += rows * dim + rows * dim / 2 + rounded(rows) + rounded(dim / 2) + rounded(tile / 2) + rounded(kSoftmaxTileRows * kSoftmaxBlockPages);
   return rounded(floats) + 16;
 }
 

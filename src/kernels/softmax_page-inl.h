@@ -21,12 +21,20 @@ struct RowState {
   uint32_t* pairs;  // [6][128] weights rounded to bf16, for native pairs
   float* scaled;    // [6][256] weights times the scales of values
   float* scaled_q;  // [channel][6] queries times the scales of a page's channels
+  // Of the variant that multiplies integers (softmax_shorts-inl.h), else null.
+  float* row_q;       // [row][padded channels]
+  uint32_t* short_q;  // [tile][pair][6]
+  float* q_scale;     // [row]
+  int16_t* shorts;    // [padded channels]
+  uint32_t* short_w;  // [6][128] pairs
+  float* w_scale;     // [6][4]
 };
 
 inline constexpr int64_t kBlockKeys = kSoftmaxBlockPages * kSoftmaxPageTokens;
 
-ASSAY_INLINE RowState LayOut(SoftmaxScratch scratch, int64_t head_dim, int64_t padded_v) {
-  RowState state;
+ASSAY_INLINE RowState LayOut(SoftmaxScratch scratch, const SoftmaxArgs& args) {
+  const int64_t head_dim = args.head_dim, padded_v = args.padded_v;
+  RowState state = {};
   float* next = scratch.data;
   const auto take = [&next](int64_t floats) {
     float* taken = next;
@@ -44,7 +52,15 @@ ASSAY_INLINE RowState LayOut(SoftmaxScratch scratch, int64_t head_dim, int64_t p
   state.bias = take(kSoftmaxTileRows * kBlockKeys);
   state.pairs = reinterpret_cast<uint32_t*>(take(kSoftmaxTileRows * kBlockKeys / 2));
   state.scaled = take(kSoftmaxTileRows * kBlockKeys);
-  state.scaled_q = take(kSoftmaxTileRows * RoundUp(head_dim, 8));
+  state.scaled_q = take(kSoftmaxTileRows * RoundUp(head_dim, 16));
+  if (!args.short_products) return state;
+  const int64_t padded = RoundUp(head_dim, 16);
+  state.row_q = take(kSoftmaxBlockRows * padded);
+  state.short_q = reinterpret_cast<uint32_t*>(take(kSoftmaxBlockRows * padded / 2));
+  state.q_scale = take(kSoftmaxBlockRows);
+  state.shorts = reinterpret_cast<int16_t*>(take(padded / 2));
+  state.short_w = reinterpret_cast<uint32_t*>(take(kSoftmaxTileRows * kBlockKeys / 2));
+  state.w_scale = take(kSoftmaxTileRows * kSoftmaxBlockPages);
   return state;
 }
 

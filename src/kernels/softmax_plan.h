@@ -17,7 +17,7 @@ class SoftmaxPlan : public Plan {
  public:
   SoftmaxPlan(const Problem& problem, const Kernel& self, const Extents& extents, const KernelTable& table, ThreadPool* pool);
   // With a selection, only the pages it chooses are read (page_select.h).
-  Status Prepare(const PageSelection* selection = nullptr);
+  Status Prepare(const PageSelection* selection = nullptr, IntegerProducts products = IntegerProducts::kExact);
 
   void Pack() noexcept override;
   void Run() noexcept override;
@@ -97,6 +97,7 @@ class SoftmaxPlan : public Plan {
 // As PrepareSoftmaxTile, on a given backend's table: tests run emulated backends through it.
 Result<std::unique_ptr<Plan>> PrepareSoftmaxPagesOn(const KernelTable& table, const Problem& problem, const Kernel& self, ThreadPool* pool,
                                                     const PageSelection& selection);
-Result<std::unique_ptr<Plan>> PrepareSoftmaxOn(const KernelTable& table, const Problem& problem, const Kernel& self, ThreadPool* pool);
+Result<std::unique_ptr<Plan>> PrepareSoftmaxOn(const KernelTable& table, const Problem& problem, const Kernel& self, ThreadPool* pool,
+                                               IntegerProducts products = IntegerProducts::kExact);
 
 }  // namespace assay

@@ -29,6 +29,7 @@ struct Shape {
   DType cache = DType::kF32;  // of K and V where not kF32; else `dtype`
   ScaleGranularity k_scale = ScaleGranularity::kNone;
   ScaleGranularity v_scale = ScaleGranularity::kNone;
+  IntegerProducts products = IntegerProducts::kExact;
 
   [[nodiscard]] DType kv_dtype() const { return cache == DType::kF32 ? dtype : cache; }
 };
@@ -43,8 +44,12 @@ constexpr Shape kShapes[] = {
     {"decode_32k_b8_bf16", Shape::Family::kDecode, 8, 1, 32768, 32, 8, 128, 128, DType::kBf16, Causal::kBottomRight},
     {"decode_32k_b1_int8", Shape::Family::kDecode, 1, 1, 32768, 32, 8, 128, 128, DType::kBf16, Causal::kBottomRight, DType::kI8,
      ScaleGranularity::kPerToken, ScaleGranularity::kPerToken},
+    {"decode_32k_b1_int8_q16", Shape::Family::kDecode, 1, 1, 32768, 32, 8, 128, 128, DType::kBf16, Causal::kBottomRight, DType::kI8,
+     ScaleGranularity::kPerToken, ScaleGranularity::kPerToken, IntegerProducts::kShorts},
     {"decode_32k_b1_int4", Shape::Family::kDecode, 1, 1, 32768, 32, 8, 128, 128, DType::kBf16, Causal::kBottomRight, DType::kI4,
      ScaleGranularity::kPerPageChannel, ScaleGranularity::kPerToken},
+    {"decode_32k_b1_int4_q16", Shape::Family::kDecode, 1, 1, 32768, 32, 8, 128, 128, DType::kBf16, Causal::kBottomRight, DType::kI4,
+     ScaleGranularity::kPerPageChannel, ScaleGranularity::kPerToken, IntegerProducts::kShorts},
     {"decode_4k_b1_bf16", Shape::Family::kDecode, 1, 1, 4096, 32, 8, 128, 128, DType::kBf16, Causal::kBottomRight},
     {"mla_decode_4k_bf16", Shape::Family::kDecode, 1, 1, 4096, 16, 1, 576, 512, DType::kBf16, Causal::kBottomRight},
     {"gdn_prefill_4096_bf16", Shape::Family::kRecurrentChunk, 1, 4096, 4096, 16, 16, 128, 128, DType::kBf16, Causal::kNone},
@@ -325,7 +330,7 @@ Result<BenchRow> RunRow(const Shape& shape, const BenchOptions& options, const m
   }
   Rng rng(DeriveSeed(options.seed, fmt::format("bench/{}", shape.name)));
   OwnedProblem owned = MakeProblem(shape, rng);
-  ASSAY_TRY(const std::unique_ptr<Plan> plan, PrepareShape(shape, owned.problem, {.pool = &pool}));
+  ASSAY_TRY(const std::unique_ptr<Plan> plan, PrepareShape(shape, owned.problem, {.pool = &pool, .products = shape.products}));
   BenchRow row;
   if (!IsRecurrent(shape)) {
     plan->Pack();  // the first touch of its pages is not packing
