@@ -72,6 +72,8 @@ Json ToJson(const ClaimVerdict& verdict) {
   json["parts_for_you"] = PartsJson(verdict.parts_for_you);
   json["expired"] = verdict.expired;
   json["planted_violation"] = verdict.planted_violation;
+  json["negation"] = verdict.negation ? ToJson(*verdict.negation) : Json();
+  json["shams"] = verdict.shams;
   return json;
 }
 

@@ -213,9 +213,10 @@ TEST(Claims, ThePlantedDefectChangesTheVerdict) {
 TEST(Claims, ANegationIsRefutedWhereTheClaimIsSupportedAndTheOtherWayRound) {
   int supported = 0, refuted = 0;
   for (const Claim& claim : Shipped()) {
-    const VerdictValue value = Check(claim).at_origin.value;
-    const auto negated = CheckNegation(claim);
-    ASSERT_TRUE(negated.ok()) << negated.error().message;
+    const ClaimVerdict verdict = Check(claim);
+    const VerdictValue value = verdict.at_origin.value;
+    const auto& negated = verdict.negation;
+    EXPECT_EQ(negated.has_value(), !claim.checks.empty()) << claim.id;
     if (value == VerdictValue::kSupported) {
       EXPECT_EQ(NameOf(negated->value), "refuted") << claim.id;
       ++supported;
@@ -232,25 +233,18 @@ TEST(Claims, ANegationIsRefutedWhereTheClaimIsSupportedAndTheOtherWayRound) {
   EXPECT_GE(refuted, 2);
 }
 
-// Shams: every figure that a formula decides, moved away from the truth (half would not do: that is the truth of JAM-01's bad row).
-TEST(Claims, ShamFiguresAreNeverSupported) {
+TEST(Claims, ShamFiguresOfSupportedChecksAreTriedAndNonePasses) {
   int shams = 0;
-  for (const Claim& claim : Shipped()) {
-    for (const double factor : {0.7, 1.4, 3.0}) {
-      Claim sham = claim;
-      std::erase_if(sham.checks, [](const ClaimCheck& check) {
-        return check.kind != ClaimCheck::Kind::kFormula || check.relation != ClaimCheck::Relation::kEqual;
-      });
-      if (sham.checks.empty()) continue;
-      for (ClaimCheck& check : sham.checks) check.claimed *= factor;
-      const ClaimVerdict verdict = Check(sham);
-      for (const CheckVerdict& part : verdict.parts) {
-        EXPECT_NE(part.verdict.value, VerdictValue::kSupported) << claim.id << " " << part.check << " x " << factor;
-        ++shams;
-      }
-    }
-  }
+  for (const Claim& claim : Shipped()) shams += Check(claim).shams;
   EXPECT_GE(shams, 50);
+}
+
+TEST(Claims, ACheckThatASecondFigurePassesSupportsNeither) {
+  Claim claim = Get("PAGE-05");
+  claim.checks[0].tolerance = 0.5 * claim.checks[0].claimed;
+  const ClaimVerdict verdict = Check(claim);
+  EXPECT_EQ(verdict.at_origin.value, VerdictValue::kCannotTell);
+  EXPECT_NE(verdict.at_origin.reason.find("tolerance lets"), std::string::npos) << verdict.at_origin.reason;
 }
 
 TEST(Claims, AreFrozen) {

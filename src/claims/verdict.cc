@@ -132,7 +132,30 @@ Result<std::string> PlantViolation(const ClaimCheck& check, const Variables& giv
 struct Parts {
   std::vector<CheckVerdict> verdicts;
   std::string planted;
+  int shams = 0;
 };
+
+// Shams: the figure moved away from the claim's. Half would not do: that is the truth of JAM-01's bad row.
+constexpr std::array kShamFactors = {0.7, 1.4, 3.0};
+
+// Why a check that holds shows nothing: no input makes it fail, or it holds for its negation or for a sham as well. Empty: it shows something.
+Result<std::string> Hollow(const ClaimCheck& check, const Variables& given, const std::vector<Plausible>& plausible, Parts* parts) {
+  ASSAY_TRY(const std::string planted, PlantViolation(check, given, plausible));
+  if (planted.empty()) return std::string("no change of its inputs makes this check fail");
+  parts->planted += fmt::format("{}{}: {}", parts->planted.empty() ? "" : ", ", check.name, planted);
+  ASSAY_TRY(const Decision opposite, Evaluate(check, given, plausible, {.negated = true}));
+  if (opposite.value == VerdictValue::kSupported) return std::string("this check supports its own negation");
+  // A bound is met by many figures, and zero is moved by no factor.
+  if (check.relation != ClaimCheck::Relation::kEqual || check.claimed == 0) return std::string();
+  for (const double factor : kShamFactors) {
+    ClaimCheck sham = check;
+    sham.claimed *= factor;
+    ASSAY_TRY(const Decision decision, Evaluate(sham, given, plausible, {}));
+    if (decision.value == VerdictValue::kSupported) return fmt::format("its tolerance lets {:.6g} {} pass as well", sham.claimed, check.unit);
+    ++parts->shams;
+  }
+  return std::string();
+}
 
 Result<Parts> CheckParts(const Claim& claim, const Variables& given, const std::vector<Plausible>& plausible, const ClaimContext* context,
                          const EvaluateOptions& options) {
@@ -144,12 +167,10 @@ Result<Parts> CheckParts(const Claim& claim, const Variables& given, const std::
     }
     ASSAY_TRY(Decision decision, Evaluate(check, given, plausible, options));
     if (decision.value == VerdictValue::kSupported && !options.negated) {
-      ASSAY_TRY(const std::string planted, PlantViolation(check, given, plausible));
-      if (planted.empty()) {
+      ASSAY_TRY(const std::string hollow, Hollow(check, given, plausible, &parts));
+      if (!hollow.empty()) {
         decision.value = VerdictValue::kCannotTell;
-        decision.reason += "; but no change of its inputs makes this check fail, so it shows nothing";
-      } else {
-        parts.planted += fmt::format("{}{}: {}", parts.planted.empty() ? "" : ", ", check.name, planted);
+        decision.reason += fmt::format("; but {}, so it shows nothing", hollow);
       }
     }
     parts.verdicts.push_back({check.name, FromDecision(claim, check, std::move(decision))});
@@ -267,6 +288,16 @@ Result<std::pair<Verdict, std::vector<CheckVerdict>>> ForYou(const Claim& claim,
   return std::pair(std::move(verdict), std::move(parts.verdicts));
 }
 
+// The claim that says the opposite: what lay inside the tolerance lies outside.
+Result<Verdict> CheckNegation(const Claim& claim) {
+  ASSAY_TRY(Parts parts, CheckParts(claim, claim.given, claim.plausible, nullptr, {.negated = true}));
+  // The negation of "all hold" holds as soon as one negated part does: the best part counts, not the worst.
+  const auto best = std::min_element(parts.verdicts.begin(), parts.verdicts.end(), [](const CheckVerdict& a, const CheckVerdict& b) {
+    return Severity(a.verdict.value) < Severity(b.verdict.value);
+  });
+  return best->verdict;
+}
+
 }  // namespace
 
 std::string_view NameOf(VerdictValue value) { return kVerdictNames[static_cast<size_t>(value)]; }
@@ -301,6 +332,8 @@ Result<ClaimVerdict> CheckClaim(const Claim& claim, const ClaimContext* context)
     verdict.at_origin = Combine(parts->verdicts);
     verdict.parts = std::move(parts->verdicts);
     verdict.planted_violation = std::move(parts->planted);
+    verdict.shams = parts->shams;
+    ASSAY_TRY(verdict.negation, CheckNegation(claim));
   }
   if (context == nullptr) return verdict;
   auto for_you = ForYou(claim, verdict.at_origin, *context);
@@ -308,16 +341,6 @@ Result<ClaimVerdict> CheckClaim(const Claim& claim, const ClaimContext* context)
   verdict.for_you = std::move(for_you->first);
   verdict.parts_for_you = std::move(for_you->second);
   return verdict;
-}
-
-Result<Verdict> CheckNegation(const Claim& claim) {
-  if (claim.checks.empty()) return NotTestable(claim, "nothing to negate");
-  ASSAY_TRY(Parts parts, CheckParts(claim, claim.given, claim.plausible, nullptr, {.negated = true}));
-  // The negation of "all hold" holds as soon as one negated part does: the best part counts, not the worst.
-  const auto best = std::min_element(parts.verdicts.begin(), parts.verdicts.end(), [](const CheckVerdict& a, const CheckVerdict& b) {
-    return Severity(a.verdict.value) < Severity(b.verdict.value);
-  });
-  return best->verdict;
 }
 
 }  // namespace assay

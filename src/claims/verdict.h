@@ -63,6 +63,8 @@ struct ClaimVerdict {
   bool expired = false;  // the baseline has been superseded
   // A defect planted in the check's inputs: which variable, scaled, turned "supported" into something else. Empty where nothing was supported.
   std::string planted_violation;
+  std::optional<Verdict> negation;  // of the claim that says the opposite; empty where the claim has no checks
+  int shams = 0;  // false figures that the supported checks were tried on; one that passes leaves its check without a verdict
 };
 
 // What a use case knows, for the second part of a verdict. Variables not known are absent, never zero.
@@ -78,10 +80,7 @@ struct ClaimContext {
 // The names a ClaimContext may use, so that a claim cannot wait for a variable nobody fills.
 const std::vector<std::string>& ContextVariableNames();
 
-// Only a claim whose formulas cannot be evaluated is an error.
+// Runs each check, its negation and shams. Only a claim whose formulas cannot be evaluated is an error.
 Result<ClaimVerdict> CheckClaim(const Claim& claim, const ClaimContext* context);
-
-// The claim that says the opposite: what lay inside the tolerance lies outside. For tests of the checks themselves.
-Result<Verdict> CheckNegation(const Claim& claim);
 
 }  // namespace assay

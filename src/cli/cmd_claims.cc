@@ -72,6 +72,9 @@ void PrintVerdict(std::string_view title, const Verdict& verdict) {
 void PrintClaimVerdict(const Claim& claim, const ClaimVerdict& verdict) {
   fmt::print("{}  {}\n", claim.id, claim.statement);
   PrintVerdict("at origin:", verdict.at_origin);
+  if (verdict.negation)
+    fmt::print("  negation:  {}{}\n", verdict.negation->Label(),
+               verdict.shams > 0 ? fmt::format("; {} sham figures tried, none passes", verdict.shams) : "");
   if (verdict.for_you) PrintVerdict("for you:", *verdict.for_you);
   if (verdict.expired) fmt::print("  expired:   {}\n", claim.baseline_superseded);
 }
