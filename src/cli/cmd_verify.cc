@@ -49,10 +49,7 @@ struct Options {
 
 int Run(const Options& options, const Common& common) {
   const auto report = VerifyCases(options.directory, {.op = options.op});
-  if (!report.ok()) {
-    std::fprintf(stderr, "assay verify: %s\n", report.error().message.c_str());
-    return report.error().kind == ErrorKind::kEnvironment ? kUnfitEnvironment : kUsage;
-  }
+  if (!report.ok()) return Fail(report.error());
   if (common.json) {
     PrintJson(*report);
   } else {
