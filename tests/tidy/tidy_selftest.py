@@ -210,6 +210,11 @@ class Planted(unittest.TestCase):
         self.assertEqual(list(generated.drift(self.root, self.program("## assay x\nOPTIONS:\n --json  one object"), [entry])), [])
         self.assertEqual(len(list(generated.drift(self.root, self.program("## assay x\n --quiet"), [entry]))), 1)
 
+    def test_the_help_of_a_verbs_commands_is_in_the_document(self):
+        pages = {(): "Subcommands:\n  db   the store", ("db",): "Subcommands:\n  export   rows", ("db", "export"): "--metric TEXT"}
+        document = generated.all_help(lambda arguments: pages[tuple(arguments[:-1])])
+        self.assertIn("## assay db export\n\n```\n--metric TEXT\n```\n", document)
+
     def test_an_audit_may_say_other_figures_but_not_lose_a_part(self):
         entry = generated.Generated("a.md", ["x"], compare="heads")
         self.plant({"a.md": "Keep A: it holds 5\nTraffic  3\n"})
