@@ -43,7 +43,7 @@ Result<std::vector<AuditClaim>> JudgeClaims(const AuditSetting& setting, const s
       out.bears_on_use_case = verdict.for_you->value != VerdictValue::kOutsideYourDomain;
     }
     for (const Unsaid unsaid : claim.unsaid) out.unsaid.emplace_back(NameOf(unsaid));
-    for (const ClaimEvidence& evidence : claim.evidence) {
+    for (const Evidence& evidence : claim.evidence) {
       if (evidence.against) out.evidence_against.push_back(fmt::format("{} ({}, {})", evidence.summary, evidence.date, evidence.url));
     }
     judged.push_back(std::move(out));

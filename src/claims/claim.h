@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "claims/evidence.h"
 #include "claims/formula.h"
 #include "core/result.h"
 
@@ -81,11 +82,6 @@ struct ClaimBinding {
   std::vector<std::string> from;  // variables of the use case; their smallest and largest value are the range
 };
 
-struct ClaimEvidence {
-  bool against = false;
-  std::string summary, url, date;
-};
-
 struct Claim {
   std::string path;  // of its file, for messages
   std::string id, mechanism, statement;
@@ -108,7 +104,7 @@ struct Claim {
   std::vector<ClaimBinding> bindings;
   std::string decided_by_command, decided_by_hardware;  // when it is not testable here
   std::string tuning_budget;        // what either side may be tuned before a re-measurement; empty when nothing is timed
-  std::vector<ClaimEvidence> evidence;
+  std::vector<Evidence> evidence;
   std::string frozen;               // FrozenHash when the check was written down
 };
 
@@ -117,15 +113,14 @@ Result<Claim> ParseClaim(std::string_view text, const std::string& path);
 Result<std::vector<Claim>> ShippedClaims();                         // embedded in the program, sorted by id
 Result<std::vector<Claim>> LoadClaims(const std::string& directory);  // *.toml, sorted by id
 
-Result<std::string> ReadText(const std::string& path);
-Result<std::vector<std::string>> TomlFilesOf(const std::string& directory);  // sorted; refuses a directory without any
-
 // Hash over what must not change once results are known: checks with tolerances, domain, metrics, baseline, plausible ranges and tuning
 // budget. 16 hex digits.
 std::string FrozenHash(const Claim& claim);
 // Ok where the claim says what was frozen. A check that was changed once its answer was known judges nothing, so whoever prints a verdict
 // asks this first; the error says what to do.
 Status CheckFrozen(const Claim& claim);
+// Writes the hash into the claim's file; false where it stood there already.
+Result<bool> Freeze(const Claim& claim);
 // The file's text with its `frozen` line brought up to date.
 std::string WithFrozenHash(std::string_view text, std::string_view hash);
 

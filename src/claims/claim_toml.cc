@@ -1,14 +1,12 @@
 // Claims as TOML: reading, the freeze, and the shipped ones. What a file may say is in claims/README.md.
 #include <algorithm>
 #include <array>
-#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <set>
-#include <sstream>
 
 #include "claims/claim.h"
-#include "claims/embedded.h"
+#include "claims/toml_files.h"
 #include "claims/verdict.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -32,37 +30,12 @@ constexpr std::array<std::string_view, 6> kSubjectNames = {"bytes", "flops", "to
 constexpr std::array<std::string_view, 3> kKindNames = {"formula", "difference", "quantity"};
 constexpr std::array<std::string_view, 3> kRelationNames = {"equal", "at_least", "at_most"};
 constexpr std::array<std::string_view, 2> kScaleNames = {"linear", "log"};
-constexpr std::array<std::string_view, 2> kSideNames = {"for", "against"};
 
 // "2024", "2024-05" or "2024-05-06": sources are often dated by month only.
 bool IsPartialDate(std::string_view text) {
   if (text.size() == 4) return IsDate(std::string(text) + "-01-01");
   if (text.size() == 7) return IsDate(std::string(text) + "-01");
   return IsDate(text);
-}
-
-std::string RequiredText(TomlReader& reader, std::string_view key, std::string_view remedy) {
-  reader.Require(key, remedy);
-  std::optional<std::string> text = reader.String(key);
-  if (text && text->empty()) reader.Fail(key, fmt::format("{} is empty; {}", key, remedy));
-  return text.value_or("");
-}
-
-std::vector<double> Numbers(TomlReader& reader, std::string_view key) {
-  std::vector<double> numbers;
-  const TomlNode* node = reader.Take(key);
-  if (node == nullptr) return numbers;
-  if (node->kind != TomlNode::Kind::kArray) {
-    reader.Fail(key, fmt::format("{} must be a list of numbers", key));
-    return numbers;
-  }
-  for (const TomlNode& item : node->items) {
-    if (item.kind == TomlNode::Kind::kInteger || item.kind == TomlNode::Kind::kFloat)
-      numbers.push_back(item.number);
-    else
-      reader.Fail(key, fmt::format("{} holds something that is not a number", key));
-  }
-  return numbers;
 }
 
 void ReadGiven(TomlReader& root, Claim& claim, TomlErrors& errors) {
@@ -80,9 +53,9 @@ void ReadGiven(TomlReader& root, Claim& claim, TomlErrors& errors) {
 void ReadPlausible(TomlReader& root, Claim& claim) {
   for (TomlReader& table : root.Tables("plausible")) {
     Plausible range;
-    range.name = RequiredText(table, "name", "name = \"kv_bits\"");
-    range.points = Numbers(table, "points");
-    range.why = RequiredText(table, "why", "say where the range comes from");
+    range.name = table.Text("name", "name = \"kv_bits\"");
+    range.points = table.Numbers("points", {});
+    range.why = table.Text("why", "say where the range comes from");
     range.log_scale = table.Choice("scale", kScaleNames).value_or(0) == 1;
     const auto low = table.Number("low", {});
     const auto high = table.Number("high", {});
@@ -112,10 +85,10 @@ void CompileAt(TomlReader& table, std::string_view key, const std::string& expre
 void ReadChecks(TomlReader& root, Claim& claim) {
   for (TomlReader& table : root.Tables("checks")) {
     ClaimCheck check;
-    check.name = RequiredText(table, "name", "name = \"reduction\"");
+    check.name = table.Text("name", "name = \"reduction\"");
     check.kind = static_cast<ClaimCheck::Kind>(table.Choice("kind", kKindNames).value_or(0));
-    check.metric = RequiredText(table, "metric", "what is compared, in words");
-    check.unit = RequiredText(table, "unit", "unit = \"%\"");
+    check.metric = table.Text("metric", "what is compared, in words");
+    check.unit = table.Text("unit", "unit = \"%\"");
     check.relation = static_cast<ClaimCheck::Relation>(table.Choice("relation", kRelationNames).value_or(0));
     table.Require("claimed", "the figure as printed");
     check.claimed = table.Number("claimed", {}).value_or(0);
@@ -124,19 +97,19 @@ void ReadChecks(TomlReader& root, Claim& claim) {
     check.premise = table.String("premise").value_or("");
     switch (check.kind) {
       case ClaimCheck::Kind::kFormula:
-        check.formula = RequiredText(table, "formula", "formula = \"query_heads / kv_heads\"");
+        check.formula = table.Text("formula", "formula = \"query_heads / kv_heads\"");
         CompileAt(table, "formula", check.formula);
         break;
       case ClaimCheck::Kind::kDifference:
-        check.first = RequiredText(table, "first", "a proportion between 0 and 1");
-        check.second = RequiredText(table, "second", "a proportion between 0 and 1");
-        check.trials = RequiredText(table, "trials", "how many trials each proportion rests on");
+        check.first = table.Text("first", "a proportion between 0 and 1");
+        check.second = table.Text("second", "a proportion between 0 and 1");
+        check.trials = table.Text("trials", "how many trials each proportion rests on");
         CompileAt(table, "first", check.first);
         CompileAt(table, "second", check.second);
         CompileAt(table, "trials", check.trials);
         break;
       case ClaimCheck::Kind::kQuantity:
-        check.quantity = RequiredText(table, "quantity", "the name of the measured figure");
+        check.quantity = table.Text("quantity", "the name of the measured figure");
         break;
     }
     table.Close();
@@ -162,7 +135,7 @@ void ReadDomain(TomlReader& root, Claim& claim) {
 void ReadBindings(TomlReader& root, Claim& claim) {
   for (TomlReader& table : root.Tables("bindings")) {
     ClaimBinding binding;
-    binding.variable = RequiredText(table, "variable", "a variable of the formulas");
+    binding.variable = table.Text("variable", "a variable of the formulas");
     table.Require("from", "variables of the use case");
     binding.from = table.Strings("from");
     for (const std::string& name : binding.from) {
@@ -177,12 +150,7 @@ void ReadBindings(TomlReader& root, Claim& claim) {
 
 void ReadEvidence(TomlReader& root, Claim& claim) {
   for (TomlReader& table : root.Tables("evidence")) {
-    ClaimEvidence evidence;
-    table.Require("side", "side = \"for\" or \"against\"");
-    evidence.against = table.Choice("side", kSideNames).value_or(0) == 1;
-    evidence.summary = RequiredText(table, "summary", "one sentence in our own words");
-    evidence.url = RequiredText(table, "url", "where it can be read");
-    evidence.date = RequiredText(table, "date", "YYYY-MM or YYYY-MM-DD");
+    Evidence evidence = TakeEvidence(table);
     if (!IsPartialDate(evidence.date)) table.Fail("date", fmt::format("\"{}\" is no date; write YYYY-MM-DD", evidence.date));
     table.Close();
     claim.evidence.push_back(std::move(evidence));
@@ -202,22 +170,22 @@ void ReadUnsaid(TomlReader& root, Claim& claim) {
 void ReadSourceAndBaseline(TomlReader& root, Claim& claim) {
   root.Require("source", "[source] with title, url and date");
   if (std::optional<TomlReader> source = root.Table("source")) {
-    claim.source_title = RequiredText(*source, "title", "of the paper or post");
-    claim.source_url = RequiredText(*source, "url", "where the claim can be read");
-    claim.date = RequiredText(*source, "date", "YYYY-MM or YYYY-MM-DD");
+    claim.source_title = source->Text("title", "of the paper or post");
+    claim.source_url = source->Text("url", "where the claim can be read");
+    claim.date = source->Text("date", "YYYY-MM or YYYY-MM-DD");
     if (!IsPartialDate(claim.date)) source->Fail("date", fmt::format("\"{}\" is no date; write YYYY-MM-DD", claim.date));
     source->Close();
   }
   root.Require("baseline", "[baseline] with name and version");
   if (std::optional<TomlReader> baseline = root.Table("baseline")) {
-    claim.baseline = RequiredText(*baseline, "name", "what the claim compares with");
-    claim.baseline_version = RequiredText(*baseline, "version", "of the baseline; \"unstated\" if the source does not say");
+    claim.baseline = baseline->Text("name", "what the claim compares with");
+    claim.baseline_version = baseline->Text("version", "of the baseline; \"unstated\" if the source does not say");
     claim.baseline_superseded = baseline->String("superseded").value_or("");
     baseline->Close();
   }
   if (std::optional<TomlReader> decided = root.Table("decided_by")) {
-    claim.decided_by_command = RequiredText(*decided, "command", "the command that would decide");
-    claim.decided_by_hardware = RequiredText(*decided, "hardware", "what it needs");
+    claim.decided_by_command = decided->Text("command", "the command that would decide");
+    claim.decided_by_hardware = decided->Text("hardware", "what it needs");
     decided->Close();
   }
 }
@@ -272,17 +240,17 @@ Result<Claim> ParseClaim(std::string_view text, const std::string& path) {
   root.Require("schema_version", "schema_version = 1");
   if (root.Integer("schema_version", {.low = 1, .high = 1}); root.Has("id")) claim.id = root.String("id").value_or("");
   if (claim.id.empty()) root.Fail("id", "id is missing: id = \"GQA-02\"");
-  claim.mechanism = RequiredText(root, "mechanism", "mechanism = \"gqa\"");
-  claim.statement = RequiredText(root, "statement", "the headline in our own words");
-  claim.figures = Numbers(root, "figures");
-  claim.unit = RequiredText(root, "unit", "of the figures");
-  claim.conditions = RequiredText(root, "conditions", "under which the source states it");
+  claim.mechanism = root.Text("mechanism", "mechanism = \"gqa\"");
+  claim.statement = root.Text("statement", "the headline in our own words");
+  claim.figures = root.Numbers("figures", {});
+  claim.unit = root.Text("unit", "of the figures");
+  claim.conditions = root.Text("conditions", "under which the source states it");
   root.Require("class", "one of arithmetic, cpu_ratio, synthetic_quality, gpu_only");
   claim.claim_class = static_cast<ClaimClass>(root.Choice("class", kClassNames).value_or(0));
   root.Require("about", "one of bytes, flops, tokens, speed, quality, other");
   claim.about = static_cast<ClaimSubject>(root.Choice("about", kSubjectNames).value_or(0));
   ReadUnsaid(root, claim);
-  claim.unsaid_note = RequiredText(root, "unsaid_note", "what the headline leaves out");
+  claim.unsaid_note = root.Text("unsaid_note", "what the headline leaves out");
   claim.tuning_budget = root.String("tuning_budget").value_or("");
   claim.frozen = root.String("frozen").value_or("");
   ReadSourceAndBaseline(root, claim);
@@ -301,55 +269,8 @@ Result<Claim> ParseClaim(std::string_view text, const std::string& path) {
   return claim;
 }
 
-namespace {
-
-Result<std::vector<Claim>> Sorted(std::vector<Claim> claims) {
-  std::sort(claims.begin(), claims.end(), [](const Claim& a, const Claim& b) { return a.id < b.id; });
-  for (size_t i = 1; i < claims.size(); ++i)
-    if (claims[i].id == claims[i - 1].id)
-      return BadInput(fmt::format("{}: the id {} is taken by {}", claims[i].path, claims[i].id, claims[i - 1].path));
-  return claims;
-}
-
-}  // namespace
-
-Result<std::vector<Claim>> ShippedClaims() {
-  std::vector<Claim> claims;
-  for (const EmbeddedFile& file : EmbeddedClaims()) {
-    ASSAY_TRY(Claim claim, ParseClaim(file.text, std::string(file.path)));
-    claims.push_back(std::move(claim));
-  }
-  return Sorted(std::move(claims));
-}
-
-Result<std::string> ReadText(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) return BadInput(fmt::format("{}: cannot be read", path));
-  return std::move(text).str();
-}
-
-Result<std::vector<std::string>> TomlFilesOf(const std::string& directory) {
-  std::error_code failed;
-  std::vector<std::string> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, failed))
-    if (entry.path().extension() == ".toml") paths.push_back(entry.path().string());
-  if (failed) return BadInput(fmt::format("{}: cannot be listed: {}", directory, failed.message()));
-  if (paths.empty()) return BadInput(fmt::format("{}: holds no *.toml file", directory));
-  std::sort(paths.begin(), paths.end());
-  return paths;
-}
-
-Result<std::vector<Claim>> LoadClaims(const std::string& directory) {
-  ASSAY_TRY(const auto paths, TomlFilesOf(directory));
-  std::vector<Claim> claims;
-  for (const std::string& path : paths) {
-    ASSAY_TRY(const std::string text, ReadText(path));
-    ASSAY_TRY(Claim claim, ParseClaim(text, path));
-    claims.push_back(std::move(claim));
-  }
-  return Sorted(std::move(claims));
-}
+Result<std::vector<Claim>> ShippedClaims() { return ParseEmbedded(EmbeddedClaims(), &ParseClaim); }
+Result<std::vector<Claim>> LoadClaims(const std::string& directory) { return ParseFolder(directory, &ParseClaim); }
 
 std::string FrozenHash(const Claim& claim) {
   std::string text = fmt::format("claim/1\n{}\n{}\n{}\n{}\n", claim.id, claim.baseline, claim.baseline_version, claim.tuning_budget);
@@ -375,6 +296,15 @@ Status CheckFrozen(const Claim& claim) {
                                                                claim.frozen, hash);
   return BadInput(fmt::format("{}: the verdict of {} {}; restore what changed, or, if no result was known when it did, write the new hash with "
                               "`assay claims freeze --claims-dir DIR`", claim.path, claim.id, fault));
+}
+
+Result<bool> Freeze(const Claim& claim) {
+  const std::string hash = FrozenHash(claim);
+  if (hash == claim.frozen) return false;
+  ASSAY_TRY(const std::string text, formats::ReadFile(claim.path, kLargestClaimBytes));
+  std::ofstream file(claim.path, std::ios::binary | std::ios::trunc);
+  if (!(file << WithFrozenHash(text, hash)) || !file.flush()) return EnvironmentError(fmt::format("{}: cannot be written", claim.path));
+  return true;
 }
 
 std::string WithFrozenHash(std::string_view text, std::string_view hash) {

@@ -1,19 +1,13 @@
 #include "claims/claims_json.h"
 
-#include <cmath>
 #include <nlohmann/json.hpp>
+
+#include "core/json_number.h"
 
 namespace assay {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// An open end of an interval must not become null, which would read as unknown.
-Json Number(double value) {
-  if (std::isnan(value)) return "NaN";
-  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
-  return value;
-}
 
 Json PartsJson(const std::vector<CheckVerdict>& parts) {
   Json list = Json::array();
@@ -25,13 +19,22 @@ Json PartsJson(const std::vector<CheckVerdict>& parts) {
   return list;
 }
 
+Json ScoresJson(const std::vector<OwnerScore>& scores) {
+  Json list = Json::array();
+  for (const OwnerScore& score : scores)
+    list.push_back({{"owner", score.owner}, {"imputed", score.imputed}, {"scored", score.scored}, {"brier", JsonNumberOrNull(score.brier)},
+                    {"brier_of_base_rate", JsonNumberOrNull(score.base_rate_brier)}, {"brier_of_one_half", JsonNumberOrNull(score.half_brier)},
+                    {"skill", JsonNumberOrNull(score.skill)}});
+  return list;
+}
+
 }  // namespace
 
 Json ToJson(const Claim& claim) {
   Json unsaid = Json::array();
   for (const Unsaid item : claim.unsaid) unsaid.push_back(NameOf(item));
   Json evidence = Json::array();
-  for (const ClaimEvidence& item : claim.evidence)
+  for (const Evidence& item : claim.evidence)
     evidence.push_back({{"side", item.against ? "against" : "for"}, {"summary", item.summary}, {"url", item.url}, {"date", item.date}});
   return {{"id", claim.id},
           {"mechanism", claim.mechanism},
@@ -56,13 +59,13 @@ Json ToJson(const Verdict& verdict) {
     json["crossovers"] = Json::array();
     for (const Crossover& at : verdict.crossovers)
       json["crossovers"].push_back(
-          {{"variable", at.variable}, {"low", Number(at.low)}, {"high", Number(at.high)}, {"holds", at.holds_above ? "above" : "below"}});
+          {{"variable", at.variable}, {"low", JsonNumber(at.low)}, {"high", JsonNumber(at.high)}, {"holds", at.holds_above ? "above" : "below"}});
   }
   if (verdict.samples_needed > 0) json["samples_needed"] = verdict.samples_needed;
   if (!verdict.decides_command.empty())
     json["decided_by"] = {{"command", verdict.decides_command}, {"hardware", verdict.decides_hardware}};
   if (verdict.derived_low != 0 || verdict.derived_high != 0)
-    json["derived"] = {{"low", Number(verdict.derived_low)}, {"high", Number(verdict.derived_high)}};
+    json["derived"] = {{"low", JsonNumber(verdict.derived_low)}, {"high", JsonNumber(verdict.derived_high)}};
   return json;
 }
 
@@ -75,6 +78,41 @@ Json ToJson(const ClaimVerdict& verdict) {
   json["negation"] = verdict.negation ? ToJson(*verdict.negation) : Json();
   json["shams"] = verdict.shams;
   return json;
+}
+
+Json ToJson(const Prediction& prediction, std::string_view today) {
+  Json forecasts = Json::array(), evidence = Json::array();
+  for (const Forecast& forecast : prediction.forecasts)
+    forecasts.push_back({{"owner", forecast.owner}, {"probability", forecast.probability}, {"imputed", forecast.imputed},
+                         {"provisional", forecast.provisional}, {"note", forecast.note}});
+  for (const Evidence& item : prediction.evidence)
+    evidence.push_back({{"id", item.id}, {"side", item.against ? "against" : "for"}, {"summary", item.summary}, {"url", item.url},
+                        {"date", item.date}});
+  Json json = {{"id", prediction.id},
+               {"question", prediction.question},
+               {"reading", prediction.reading},
+               {"statement", prediction.statement},
+               {"criteria", prediction.criteria},
+               {"state", NameOf(StateOf(prediction, today))},
+               {"made_on", prediction.made_on},
+               {"window_start", prediction.window_start},
+               {"deadline", prediction.deadline},
+               {"resolve_by", prediction.resolve_by},
+               {"verified_by", prediction.verified_by},
+               {"forecasts", forecasts},
+               {"evidence", evidence},
+               {"provisional_reading", prediction.provisional_reading}};
+  json["resolution"] = prediction.outcome == Outcome::kOpen
+                           ? Json()
+                           : Json{{"outcome", NameOf(prediction.outcome)}, {"date", prediction.resolved_on}, {"by", prediction.resolved_by},
+                                  {"note", prediction.resolution_note}};
+  return json;
+}
+
+Json ToJson(const LedgerScore& score) {
+  return {{"resolved", score.resolved}, {"ambiguous", score.ambiguous},     {"open", score.open},
+          {"overdue", score.overdue},   {"not_started", score.not_started}, {"owners", ScoresJson(score.owners)},
+          {"sensitivity", ScoresJson(score.sensitivity)}};
 }
 
 }  // namespace assay

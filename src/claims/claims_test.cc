@@ -5,10 +5,13 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "claims/claim.h"
+#include "claims/claims_json.h"
 #include "claims/embedded.h"
 #include "claims/evaluate.h"
 #include "claims/formula.h"
@@ -17,7 +20,6 @@
 #include "claims/verdict.h"
 #include "fmt/format.h"
 #include "gtest/gtest.h"
-#include "mechanisms/mechanism.h"
 
 namespace assay {
 namespace {
@@ -245,6 +247,12 @@ TEST(Claims, ACheckThatASecondFigurePassesSupportsNeither) {
   const ClaimVerdict verdict = Check(claim);
   EXPECT_EQ(verdict.at_origin.value, VerdictValue::kCannotTell);
   EXPECT_NE(verdict.at_origin.reason.find("tolerance lets"), std::string::npos) << verdict.at_origin.reason;
+}
+
+TEST(Claims, AnOpenEndIsWrittenAsAllJsonAnswersWriteIt) {
+  Verdict verdict;
+  verdict.crossovers = {{"context_tokens", 1, std::numeric_limits<double>::infinity(), true}};
+  EXPECT_EQ(ToJson(verdict)["crossovers"][0]["high"], "inf");
 }
 
 TEST(Claims, AreFrozen) {

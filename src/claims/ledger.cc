@@ -4,8 +4,7 @@
 #include <array>
 #include <map>
 
-#include "claims/claim.h"
-#include "claims/embedded.h"
+#include "claims/toml_files.h"
 #include "fmt/format.h"
 #include "formats/toml.h"
 #include "stats/forecast.h"
@@ -19,17 +18,9 @@ using formats::TomlReader;
 
 constexpr std::array<std::string_view, 4> kOutcomeNames = {"open", "yes", "no", "ambiguous"};
 constexpr std::array<std::string_view, kPredictionStateCount> kStateNames = {"not_started", "open", "overdue", "resolved", "ambiguous"};
-constexpr std::array<std::string_view, 2> kSideNames = {"for", "against"};
-
-std::string Text(TomlReader& reader, std::string_view key, std::string_view remedy) {
-  reader.Require(key, remedy);
-  std::optional<std::string> text = reader.String(key);
-  if (text && text->empty()) reader.Fail(key, fmt::format("{} is empty; {}", key, remedy));
-  return text.value_or("");
-}
 
 std::string Date(TomlReader& reader, std::string_view key) {
-  const std::string text = Text(reader, key, "YYYY-MM-DD");
+  const std::string text = reader.Text(key, "YYYY-MM-DD");
   if (!text.empty() && !IsDate(text)) reader.Fail(key, fmt::format("\"{}\" is no date; write YYYY-MM-DD", text));
   return text;
 }
@@ -37,7 +28,7 @@ std::string Date(TomlReader& reader, std::string_view key) {
 void ReadForecasts(TomlReader& root, Prediction& prediction) {
   for (TomlReader& table : root.Tables("forecasts")) {
     Forecast forecast;
-    forecast.owner = Text(table, "owner", "whose probability it is");
+    forecast.owner = table.Text("owner", "whose probability it is");
     table.Require("probability", "of YES, between 0 and 1");
     forecast.probability = table.Number("probability", {.low = 0, .high = 1, .unit = "a probability"}).value_or(0.5);
     forecast.imputed = table.Bool("imputed").value_or(false);
@@ -50,13 +41,8 @@ void ReadForecasts(TomlReader& root, Prediction& prediction) {
 
 void ReadEvidence(TomlReader& root, Prediction& prediction) {
   for (TomlReader& table : root.Tables("evidence")) {
-    PredictionEvidence evidence;
-    evidence.id = Text(table, "id", "id = \"E11\"");
-    table.Require("side", "side = \"for\" or \"against\"");
-    evidence.against = table.Choice("side", kSideNames).value_or(0) == 1;
-    evidence.summary = Text(table, "summary", "one sentence in our own words");
-    evidence.url = Text(table, "url", "where it can be read");
-    evidence.date = Text(table, "date", "when it was published");
+    Evidence evidence = TakeEvidence(table);
+    evidence.id = table.Text("id", "id = \"E11\"");
     table.Close();
     prediction.evidence.push_back(std::move(evidence));
   }
@@ -69,8 +55,8 @@ void ReadResolution(TomlReader& root, Prediction& prediction) {
   prediction.outcome = static_cast<Outcome>(table->Choice("outcome", kOutcomeNames).value_or(0));
   if (prediction.outcome == Outcome::kOpen) table->Fail("outcome", "a resolution is yes, no or ambiguous; leave [resolution] out while it is open");
   prediction.resolved_on = Date(*table, "date");
-  prediction.resolved_by = Text(*table, "by", "who resolved it");
-  prediction.resolution_note = Text(*table, "note", "on what evidence");
+  prediction.resolved_by = table->Text("by", "who resolved it");
+  prediction.resolution_note = table->Text("note", "on what evidence");
   table->Close();
   if (prediction.resolved_on < prediction.window_start)
     table->Fail("date", fmt::format("resolved on {}, before its window began on {}", prediction.resolved_on, prediction.window_start));
@@ -89,11 +75,11 @@ Result<Prediction> ParsePrediction(std::string_view text, const std::string& pat
   prediction.path = path;
   root.Require("schema_version", "schema_version = 1");
   (void)root.Integer("schema_version", {.low = 1, .high = 1});
-  prediction.id = Text(root, "id", "id = \"P2b\"");
-  prediction.question = Text(root, "question", "question = \"P2\"");
-  prediction.reading = Text(root, "reading", "how this reading understands the statement");
-  prediction.statement = Text(root, "statement", "what is predicted, in our own words");
-  prediction.criteria = Text(root, "criteria", "YES if and only if ...");
+  prediction.id = root.Text("id", "id = \"P2b\"");
+  prediction.question = root.Text("question", "question = \"P2\"");
+  prediction.reading = root.Text("reading", "how this reading understands the statement");
+  prediction.statement = root.Text("statement", "what is predicted, in our own words");
+  prediction.criteria = root.Text("criteria", "YES if and only if ...");
   prediction.provisional_reading = root.String("provisional_reading").value_or("");
   prediction.made_on = Date(root, "made_on");
   prediction.window_start = Date(root, "window_start");
@@ -114,14 +100,6 @@ Result<Prediction> ParsePrediction(std::string_view text, const std::string& pat
 }
 
 namespace {
-
-Result<std::vector<Prediction>> Sorted(std::vector<Prediction> predictions) {
-  std::sort(predictions.begin(), predictions.end(), [](const Prediction& a, const Prediction& b) { return a.id < b.id; });
-  for (size_t i = 1; i < predictions.size(); ++i)
-    if (predictions[i].id == predictions[i - 1].id)
-      return BadInput(fmt::format("{}: the id {} is taken by {}", predictions[i].path, predictions[i].id, predictions[i - 1].path));
-  return predictions;
-}
 
 // One owner's forecasts of resolved questions, in two parallel lists.
 struct Scored {
@@ -147,25 +125,8 @@ OwnerScore ScoreOf(std::string owner, const Scored& scored) {
 
 }  // namespace
 
-Result<std::vector<Prediction>> ShippedPredictions() {
-  std::vector<Prediction> predictions;
-  for (const EmbeddedFile& file : EmbeddedPredictions()) {
-    ASSAY_TRY(Prediction prediction, ParsePrediction(file.text, std::string(file.path)));
-    predictions.push_back(std::move(prediction));
-  }
-  return Sorted(std::move(predictions));
-}
-
-Result<std::vector<Prediction>> LoadPredictions(const std::string& directory) {
-  ASSAY_TRY(const auto paths, TomlFilesOf(directory));
-  std::vector<Prediction> predictions;
-  for (const std::string& path : paths) {
-    ASSAY_TRY(const std::string text, ReadText(path));
-    ASSAY_TRY(Prediction prediction, ParsePrediction(text, path));
-    predictions.push_back(std::move(prediction));
-  }
-  return Sorted(std::move(predictions));
-}
+Result<std::vector<Prediction>> ShippedPredictions() { return ParseEmbedded(EmbeddedPredictions(), &ParsePrediction); }
+Result<std::vector<Prediction>> LoadPredictions(const std::string& directory) { return ParseFolder(directory, &ParsePrediction); }
 
 PredictionState StateOf(const Prediction& prediction, std::string_view today) {
   // A resolution dated after `today` was not known then.

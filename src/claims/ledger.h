@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "claims/evidence.h"
 #include "core/result.h"
 
 namespace assay {
@@ -33,12 +34,6 @@ struct Forecast {
   std::string note;
 };
 
-struct PredictionEvidence {
-  std::string id;  // "E11"
-  bool against = false;
-  std::string summary, url, date;
-};
-
 struct Prediction {
   std::string path;
   std::string id;       // "P2b": one reading of one prediction, never merged with another reading
@@ -48,7 +43,7 @@ struct Prediction {
   std::string made_on, window_start, deadline, resolve_by;  // YYYY-MM-DD
   std::vector<std::string> verified_by;  // channels in which the evidence must be found
   std::vector<Forecast> forecasts;
-  std::vector<PredictionEvidence> evidence;
+  std::vector<Evidence> evidence;
   std::string provisional_reading;  // where it would stand today; scores nothing
   Outcome outcome = Outcome::kOpen;
   std::string resolved_on, resolved_by, resolution_note;

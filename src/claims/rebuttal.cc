@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "claims/toml_files.h"
 #include "fmt/format.h"
-#include "formats/toml.h"
 #include "store/metrics.h"
 #include "store/nearest.h"
 #include "store/time.h"
@@ -20,18 +20,13 @@ struct File {
   std::vector<Measurement> rows;
 };
 
-std::string Text(TomlReader& reader, std::string_view key, std::string_view remedy) {
-  reader.Require(key, remedy);
-  return reader.String(key).value_or("");
-}
-
 void ReadRow(TomlReader& table, File& file) {
   Measurement row;
-  row.metric = Text(table, "metric", "a registered metric, or claim_figure");
-  row.quantity.unit = Text(table, "unit", "of the value");
+  row.metric = table.Text("metric", "a registered metric, or claim_figure");
+  row.quantity.unit = table.Text("unit", "of the value");
   row.quantity.basis = Basis::kCited;  // measured by its author; here it is what a source says
-  row.quantity.origin = Text(table, "origin", "machine, engine with version, and how it was measured");
-  row.command = Text(table, "command", "that repeats it");
+  row.quantity.origin = table.Text("origin", "machine, engine with version, and how it was measured");
+  row.command = table.Text("command", "that repeats it");
   table.Require("value", "the measured value");
   row.quantity.value = table.Number("value", {}).value_or(0);
   table.Require("low", "lower end of its interval");
@@ -52,12 +47,12 @@ Result<File> ParseRebuttal(std::string_view text, const std::string& path) {
   File file;
   root.Require("schema_version", "schema_version = 1");
   (void)root.Integer("schema_version", {.low = 1, .high = 1});
-  file.rebuttal.id = Text(root, "id", "id = \"R-2026-001\"");
-  file.rebuttal.claim_id = Text(root, "claim", "the id of the claim it attacks");
-  file.rebuttal.premise = Text(root, "premise", "the omission, unsaid value or check that it attacks");
-  file.statement = Text(root, "statement", "what was found, in a sentence");
-  file.author = Text(root, "author", "who measured");
-  const std::string date = Text(root, "date", "YYYY-MM-DD");
+  file.rebuttal.id = root.Text("id", "id = \"R-2026-001\"");
+  file.rebuttal.claim_id = root.Text("claim", "the id of the claim it attacks");
+  file.rebuttal.premise = root.Text("premise", "the omission, unsaid value or check that it attacks");
+  file.statement = root.Text("statement", "what was found, in a sentence");
+  file.author = root.Text("author", "who measured");
+  const std::string date = root.Text("date", "YYYY-MM-DD");
   if (!IsDate(date)) root.Fail("date", fmt::format("\"{}\" is no date; write YYYY-MM-DD", date));
   for (TomlReader& table : root.Tables("measurements")) ReadRow(table, file);
   if (file.rows.empty()) root.Fail("measurements", "a rebuttal brings at least one [[measurements]]");
@@ -79,7 +74,7 @@ Status CheckPremise(const Claim& claim, const Rebuttal& rebuttal, const std::str
 }  // namespace
 
 Result<Rebuttal> StoreRebuttal(Store& store, const std::string& path, const std::vector<Claim>& claims, const std::string& command) {
-  ASSAY_TRY(const std::string text, ReadText(path));
+  ASSAY_TRY(const std::string text, formats::ReadFile(path, kLargestClaimBytes));
   ASSAY_TRY(File file, ParseRebuttal(text, path));
   const auto claim = std::find_if(claims.begin(), claims.end(), [&](const Claim& c) { return c.id == file.rebuttal.claim_id; });
   if (claim == claims.end()) return BadInput(fmt::format("{}: no claim {}; `assay claims list` lists them", path, file.rebuttal.claim_id));

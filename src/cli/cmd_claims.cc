@@ -2,7 +2,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "claims/claim.h"
@@ -108,7 +107,7 @@ int Show(const Common& common, const Options& options) {
   fmt::print("  unsaid    ");
   for (const Unsaid item : claim.unsaid) fmt::print(" {}", NameOf(item));
   fmt::print("\n             {}\n", claim.unsaid_note);
-  for (const ClaimEvidence& item : claim.evidence)
+  for (const Evidence& item : claim.evidence)
     fmt::print("  {:<10} {} ({}, {})\n", item.against ? "against" : "for", item.summary, item.date, item.url);
   for (const Rebuttal& rebuttal : rebuttals) fmt::print("  rebuttal   {} attacks {}\n", rebuttal.id, rebuttal.premise);
   return kFine;
@@ -156,17 +155,11 @@ int Freeze(const Common& common, const Options& options) {
   if (!claims.ok()) return Fail(claims.error());
   Json list = Json::array();
   for (const Claim& claim : *claims) {
+    const auto changed = assay::Freeze(claim);
+    if (!changed.ok()) return Fail(changed.error());
     const std::string hash = FrozenHash(claim);
-    const bool changed = hash != claim.frozen;
-    if (changed) {
-      const auto text = ReadText(claim.path);
-      if (!text.ok()) return Fail(text.error());
-      std::ofstream file(claim.path, std::ios::binary | std::ios::trunc);
-      if (!(file << WithFrozenHash(*text, hash)) || !file.flush())
-        return Fail(EnvironmentError(fmt::format("{}: cannot be written", claim.path)));
-    }
-    list.push_back({{"id", claim.id}, {"frozen", hash}, {"changed", changed}});
-    if (!common.json) fmt::print("{:<9} {} {}\n", claim.id, hash, changed ? "frozen anew" : "unchanged");
+    list.push_back({{"id", claim.id}, {"frozen", hash}, {"changed", *changed}});
+    if (!common.json) fmt::print("{:<9} {} {}\n", claim.id, hash, *changed ? "frozen anew" : "unchanged");
   }
   if (common.json) Print({{"schema_version", 1}, {"claims", list}});
   return kFine;

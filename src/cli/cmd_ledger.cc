@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "claims/claims_json.h"
 #include "claims/ledger.h"
 #include "cli/command.h"
 #include "fmt/format.h"
@@ -24,7 +25,6 @@ struct Options {
 };
 
 void Print(const Json& json) { fmt::print("{}\n", json.dump(-1, ' ', false, Json::error_handler_t::replace)); }
-Json NumberOrNull(double value) { return std::isfinite(value) ? Json(value) : Json(); }
 
 Result<std::vector<Prediction>> Read(Options& options) {
   if (options.today.empty()) options.today = UtcToday();
@@ -35,35 +35,6 @@ Result<std::vector<Prediction>> Read(Options& options) {
 std::string ForecastText(const Forecast& forecast) {
   return fmt::format("{} {:.2f}{}{}", forecast.owner, forecast.probability, forecast.imputed ? " (imputed)" : "",
                      forecast.provisional ? " (provisional)" : "");
-}
-
-Json ToJson(const Prediction& prediction, std::string_view today) {
-  Json forecasts = Json::array(), evidence = Json::array();
-  for (const Forecast& forecast : prediction.forecasts)
-    forecasts.push_back({{"owner", forecast.owner}, {"probability", forecast.probability}, {"imputed", forecast.imputed},
-                         {"provisional", forecast.provisional}, {"note", forecast.note}});
-  for (const PredictionEvidence& item : prediction.evidence)
-    evidence.push_back({{"id", item.id}, {"side", item.against ? "against" : "for"}, {"summary", item.summary}, {"url", item.url},
-                        {"date", item.date}});
-  Json json = {{"id", prediction.id},
-               {"question", prediction.question},
-               {"reading", prediction.reading},
-               {"statement", prediction.statement},
-               {"criteria", prediction.criteria},
-               {"state", NameOf(StateOf(prediction, today))},
-               {"made_on", prediction.made_on},
-               {"window_start", prediction.window_start},
-               {"deadline", prediction.deadline},
-               {"resolve_by", prediction.resolve_by},
-               {"verified_by", prediction.verified_by},
-               {"forecasts", forecasts},
-               {"evidence", evidence},
-               {"provisional_reading", prediction.provisional_reading}};
-  json["resolution"] = prediction.outcome == Outcome::kOpen
-                           ? Json()
-                           : Json{{"outcome", NameOf(prediction.outcome)}, {"date", prediction.resolved_on}, {"by", prediction.resolved_by},
-                                  {"note", prediction.resolution_note}};
-  return json;
 }
 
 int List(const Common& common, Options& options) {
@@ -107,7 +78,7 @@ int Show(const Common& common, Options& options) {
   for (const Forecast& forecast : at->forecasts)
     fmt::print("  forecast   {}{}{}\n", ForecastText(forecast), forecast.note.empty() ? "" : ": ", forecast.note);
   for (const bool against : {false, true})
-    for (const PredictionEvidence& item : at->evidence)
+    for (const Evidence& item : at->evidence)
       if (item.against == against)
         fmt::print("  {:<10} {} {} ({}, {})\n", against ? "against" : "for", item.id, item.summary, item.date, item.url);
   if (!at->provisional_reading.empty()) fmt::print("  today      {} (provisional: it scores nothing)\n", at->provisional_reading);
@@ -116,23 +87,15 @@ int Show(const Common& common, Options& options) {
   return kFine;
 }
 
-Json ScoresJson(const std::vector<OwnerScore>& scores) {
-  Json list = Json::array();
-  for (const OwnerScore& score : scores)
-    list.push_back({{"owner", score.owner}, {"imputed", score.imputed}, {"scored", score.scored}, {"brier", NumberOrNull(score.brier)},
-                    {"brier_of_base_rate", NumberOrNull(score.base_rate_brier)}, {"brier_of_one_half", NumberOrNull(score.half_brier)},
-                    {"skill", NumberOrNull(score.skill)}});
-  return list;
-}
-
 int ScoreVerb(const Common& common, Options& options) {
   const auto predictions = Read(options);
   if (!predictions.ok()) return Fail(predictions.error());
   const LedgerScore score = Score(*predictions, options.today);
   if (common.json) {
-    Print({{"schema_version", 1}, {"today", options.today}, {"resolved", score.resolved}, {"ambiguous", score.ambiguous},
-           {"open", score.open}, {"overdue", score.overdue}, {"not_started", score.not_started}, {"owners", ScoresJson(score.owners)},
-           {"sensitivity", ScoresJson(score.sensitivity)}});
+    Json json = ToJson(score);
+    json["schema_version"] = 1;
+    json["today"] = options.today;
+    Print(json);
     return kFine;
   }
   fmt::print("as of {}: {} resolved, {} ambiguous, {} open, {} overdue, {} not started\n", options.today, score.resolved, score.ambiguous,

@@ -13,6 +13,8 @@ nlohmann::json JsonNumber(double value) {
   return value;
 }
 
+nlohmann::json JsonNumberOrNull(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(); }
+
 nlohmann::json JsonEnvelope(std::string_view kind, int schema_version) {
   return {{"schema_version", schema_version}, {"kind", kind}};
 }

@@ -8,7 +8,9 @@
 namespace assay {
 
 nlohmann::json JsonNumber(double value);
-// The start of every JSON answer: {"schema_version": 1, "kind": "audit"}.
+// null where the value is none: for figures that may be unknown, as docs/schemas/ says of each.
+nlohmann::json JsonNumberOrNull(double value);
+// How documents that are kept (an audit, a card, an explanation) begin: {"schema_version": 1, "kind": "audit"}.
 nlohmann::json JsonEnvelope(std::string_view kind, int schema_version = 1);
 
 struct Quantity;

@@ -241,6 +241,13 @@ std::optional<std::string> TomlReader::String(std::string_view key) {
   return node->text;
 }
 
+std::string TomlReader::Text(std::string_view key, std::string_view remedy) {
+  Require(key, remedy);
+  std::optional<std::string> text = String(key);
+  if (text && text->empty()) Fail(key, fmt::format("{} is empty; {}", key, remedy));
+  return text.value_or("");
+}
+
 std::optional<bool> TomlReader::Bool(std::string_view key) {
   const TomlNode* node = Typed(key, TomlNode::Kind::kBool, "true or false");
   if (node == nullptr) return std::nullopt;

@@ -80,6 +80,8 @@ class TomlReader {
   void Fail(std::string_view key, std::string_view message);
 
   std::optional<std::string> String(std::string_view key);
+  // A text that must be there and not be empty; "" after noting the mistake.
+  std::string Text(std::string_view key, std::string_view remedy);
   std::optional<bool> Bool(std::string_view key);
   std::optional<double> Number(std::string_view key, TomlBounds bounds);
   std::optional<int64_t> Integer(std::string_view key, TomlBounds bounds);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/json_number.h"
 #include "machine/doctor.h"
 
 namespace assay::machine {
@@ -12,17 +13,13 @@ namespace {
 
 constexpr size_t kScreenColumns = 118;
 
-nlohmann::json NumberOrNull(double value) {
-  return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
-}
-
 nlohmann::json ToJson(const stats::PairedRatio& ratio) {
-  return {{"ratio", NumberOrNull(ratio.ratio.estimate)},
-          {"low", NumberOrNull(ratio.ratio.low)},
-          {"high", NumberOrNull(ratio.ratio.high)},
+  return {{"ratio", JsonNumberOrNull(ratio.ratio.estimate)},
+          {"low", JsonNumberOrNull(ratio.ratio.low)},
+          {"high", JsonNumberOrNull(ratio.ratio.high)},
           {"confidence", ratio.ratio.confidence},
           {"pairs", ratio.pairs},
-          {"log_deviation", NumberOrNull(ratio.log_deviation)}};
+          {"log_deviation", JsonNumberOrNull(ratio.log_deviation)}};
 }
 
 std::string Bytes(int64_t bytes) {
@@ -115,8 +112,8 @@ nlohmann::json ToJson(const DoctorReport& report) {
     ceilings.push_back({{"name", NameOf(row.info.kind)},
                         {"threads", row.threads},
                         {"unit", UnitOf(row.info.kind)},
-                        {"median", NumberOrNull(row.median)},
-                        {"best", NumberOrNull(row.best)},
+                        {"median", JsonNumberOrNull(row.median)},
+                        {"best", JsonNumberOrNull(row.best)},
                         {"what_ran", row.info.instruction},
                         {"working_set_bytes", row.info.working_set_bytes},
                         {"refused", row.info.refusal.empty() ? nlohmann::json() : nlohmann::json(row.info.refusal)}});
@@ -135,8 +132,8 @@ nlohmann::json ToJson(const DoctorReport& report) {
             {"memory_kernel", ToJson(report.noise.memory)},
             {"rounds", report.noise.rounds},
             {"flagged_rounds", report.noise.flagged_rounds},
-            {"detectable_ratio_30_pairs", NumberOrNull(report.noise.DetectableRatio(30))},
-            {"detectable_ratio_100_pairs", NumberOrNull(report.noise.DetectableRatio(100))},
+            {"detectable_ratio_30_pairs", JsonNumberOrNull(report.noise.DetectableRatio(30))},
+            {"detectable_ratio_100_pairs", JsonNumberOrNull(report.noise.DetectableRatio(100))},
             {"pairs_for_5_percent", report.noise.PairsFor(1.05)}}},
           {"checks", std::move(checks)},
           {"elapsed_s", report.elapsed_s}};

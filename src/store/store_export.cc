@@ -1,7 +1,7 @@
 // Export of measurements: one JSON object, or one CSV table in long form.
-#include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/json_number.h"
 #include "fmt/format.h"
 #include "store/metrics.h"
 #include "store/schema.h"
@@ -11,13 +11,6 @@ namespace assay {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// JSON has no infinities; an open bound must not become null, which would read as "unknown".
-Json Number(double value) {
-  if (std::isnan(value)) return "NaN";
-  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
-  return value;
-}
 
 std::string Dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
@@ -39,9 +32,9 @@ Json RowJson(const Measurement& m) {
   if (m.quantity.refused()) {
     row["value"] = nullptr;
   } else {
-    row["value"] = Number(m.quantity.value);
-    row["low"] = Number(m.quantity.low);
-    row["high"] = Number(m.quantity.high);
+    row["value"] = JsonNumber(m.quantity.value);
+    row["low"] = JsonNumber(m.quantity.low);
+    row["high"] = JsonNumber(m.quantity.high);
   }
   row["unit"] = m.quantity.unit;
   row["basis"] = NameOf(m.quantity.basis);
