@@ -5,7 +5,6 @@
 
 #include <filesystem>
 
-#include "formats/flat_yaml.h"
 
 namespace assay::formats {
 namespace {
@@ -99,43 +98,6 @@ TEST(Table, ReadsEverySharedTable) {
   auto silicon = Table::Read(root + "/gpu_end_to_end/silicon.csv");
   ASSERT_TRUE(silicon.ok()) << silicon.error().message;
   EXPECT_GT(silicon->rows(), 2000u);
-}
-
-TEST(FlatYaml, ReadsNestedMapsOfScalars) {
-  auto yaml = FlatYaml::Parse(
-      "# c\na: 1 # one\ngpu:\n  bw: 3.5e12\n  mem: # bytes\n    1: 0\n    8: 411\n  name: 'x # y'\nlast: two words\n",
-      "g.yaml");
-  ASSERT_TRUE(yaml.ok()) << yaml.error().message;
-  EXPECT_EQ(yaml->Find("gpu.bw")->text, "3.5e12");
-  EXPECT_EQ(yaml->Find("gpu.mem.8")->text, "411");
-  EXPECT_EQ(yaml->Find("gpu.name")->text, "x # y");
-  EXPECT_EQ(yaml->Find("last")->text, "two words");
-  EXPECT_EQ(*yaml->NeedNumber("gpu.bw"), 3.5e12);
-  EXPECT_FALSE((*yaml->Number("gpu.none")).has_value());
-  EXPECT_EQ(yaml->NeedNumber("gpu.bww").error().message, "g.yaml: 'gpu.bww' is missing; did you mean 'gpu.bw'?");
-  EXPECT_EQ(yaml->Number("last").error().message, "g.yaml:9: last is 'two words'; it must be a number");
-}
-
-TEST(FlatYaml, RefusesTheRestOfYaml) {
-  for (const char* text :
-       {"", "a", "- 1\n", "a: [1, 2]\n", "a: {b: 1}\n", "a: &x 1\n", "a: *x\n", "a: |\n  text\n", "a:\n\tb: 1\n",
-        "a: 1\n b: 2\n", "a: 1\na: 2\n", "a: 'x\n", "a:\n    b: 1\n  c: 2\n", ": 1\n"}) {
-    EXPECT_FALSE(FlatYaml::Parse(text, "g.yaml").ok()) << text;
-  }
-  std::string deep;
-  for (int i = 0; i < 200; ++i) deep += std::string(static_cast<size_t>(i), ' ') + "a:\n";
-  EXPECT_FALSE(FlatYaml::Parse(deep + std::string(200, ' ') + "a: 1\n", "g.yaml").ok());
-}
-
-TEST(FlatYaml, ReadsEverySharedAccelerator) {
-  const std::string folder = std::string(ASSAY_SHARED_DATA_DIR) + "/gpu_systems";
-  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no accelerator descriptions at " << folder;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    auto yaml = FlatYaml::Read(entry.path().string());
-    ASSERT_TRUE(yaml.ok()) << yaml.error().message;
-    EXPECT_GT(*yaml->NeedNumber("gpu.mem_bw"), 1e11) << entry.path();
-    EXPECT_TRUE(yaml->NeedNumber("misc.other_mem").ok());
-  }
 }
 
 }  // namespace
