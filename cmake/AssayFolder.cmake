@@ -2,7 +2,7 @@ add_custom_target(unit_tests)   # every folder's test binary: what the clang and
 add_custom_target(fuzz_targets) # every *_fuzz.cc
 
 # assay_folder(NAME [COLD] [DEPENDS folder...] [LIBRARIES target...])
-# Makes library assay_NAME from NAME/**.cc (tests, benchmarks and fuzz targets aside), and the test binary NAME_test from
+# Makes library assay_NAME from NAME/**.cc (tests and fuzz targets aside), and the test binary NAME_test from
 # NAME/**_test.cc. DEPENDS names folders above this one in the order of the house; the tidy test checks the includes themselves.
 # COLD: no time is spent in its code at run, so it is compiled to be compiled fast.
 function(assay_folder name)
@@ -12,24 +12,18 @@ function(assay_folder name)
   list(FILTER tests INCLUDE REGEX "(_test|/test)\\.cc$")
   set(fuzz_sources ${sources})
   list(FILTER fuzz_sources INCLUDE REGEX "_fuzz\\.cc$")
-  list(FILTER sources EXCLUDE REGEX "((_test|_bench|_fuzz)|/test)\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "((_test|_fuzz)|/test)\\.cc$")
   list(APPEND sources ${ASSAY_EXTRA_SOURCES_${name}})  # generated ones
   list(APPEND tests ${ASSAY_EXTRA_TESTS_${name}})
-  if(NOT sources)
-    add_library(assay_${name} INTERFACE)
-    set(scope INTERFACE)
-  else()
-    add_library(assay_${name} STATIC ${sources})
-    set(scope PUBLIC)
-    if(ARG_COLD)
-      target_compile_options(assay_${name} PRIVATE ${ASSAY_COLD_OPTIMISATION})
-    endif()
+  add_library(assay_${name} STATIC ${sources})
+  if(ARG_COLD)
+    target_compile_options(assay_${name} PRIVATE ${ASSAY_COLD_OPTIMISATION})
   endif()
-  target_include_directories(assay_${name} ${scope} ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+  target_include_directories(assay_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
   foreach(folder IN LISTS ARG_DEPENDS)
-    target_link_libraries(assay_${name} ${scope} assay_${folder})
+    target_link_libraries(assay_${name} PUBLIC assay_${folder})
   endforeach()
-  target_link_libraries(assay_${name} ${scope} fmt::fmt Threads::Threads ${ARG_LIBRARIES})
+  target_link_libraries(assay_${name} PUBLIC fmt::fmt Threads::Threads ${ARG_LIBRARIES})
   if(tests)
     add_executable(${name}_test ${tests})
     target_compile_options(${name}_test PRIVATE ${ASSAY_COLD_OPTIMISATION})

@@ -117,7 +117,7 @@ def code_of(text):
 
 
 def is_test(name):
-    return name.startswith("tests/") or re.search(r"(_test|_bench|_fuzz|/test)\.(cc|h)$", name) is not None
+    return name.startswith("tests/") or re.search(r"(_test|_fuzz|/test)\.(cc|h)$", name) is not None
 
 
 # ----------------------------------------------------------------------------------------------------------------- rules
