@@ -97,7 +97,6 @@ Result<std::vector<Measurement>> MeasureKernels(const AuditSetting& setting, Ker
   (shape.phase == Phase::kPrefill ? options.prefill_tokens : options.decode_contexts) = {shape.tokens};
   options.budget_s = seconds;
   options.seed = setting.seed;
-  options.run_id = "pending";
   options.command = setting.command;
   options.stop = [] { return StopRequested(); };
   ASSAY_TRY(CostReport report, RunCost(options));
@@ -105,7 +104,6 @@ Result<std::vector<Measurement>> MeasureKernels(const AuditSetting& setting, Ker
   for (const std::string& artifact : report.artifacts) ASSAY_RETURN_IF_ERROR(setting.store->PutArtifact(artifact, "application/json"));
   for (Measurement& row : report.measurements) {
     row.factors.push_back({"scope", ScopeOfCost(row, subjects)});
-    row.run_id.clear();
     row.cell_key = CellKey(row.subject, row.factors, row.machine);
   }
   std::set<std::string> told;  // several sets of parameters may fail alike
@@ -123,7 +121,6 @@ Result<std::vector<Measurement>> MeasureNumerics(const AuditSetting& setting) {
   NumericsOptions options;
   options.mechanisms = MechanismsOf(setting);
   options.seed = setting.seed;
-  options.run_id = "pending";
   options.command = setting.command;
   options.machine = setting.machine_id;
   options.stop = [] { return StopRequested(); };
@@ -153,7 +150,6 @@ Result<std::vector<Measurement>> MeasureNumerics(const AuditSetting& setting) {
   std::vector<Measurement> rows = {std::move(count)};
   for (Measurement row : report.measurements) {
     row.factors.push_back({"scope", fmt::format("numerics.{}.{}", row.subject.mechanism, row.subject.implementation)});
-    row.run_id.clear();
     row.cell_key = CellKey(row.subject, row.factors, row.machine);
     rows.push_back(std::move(row));
   }

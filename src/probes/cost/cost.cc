@@ -58,16 +58,15 @@ CostQuery QueryOf(const CostOptions& options, const CostSubject& subject, DType 
           .parameters = subject.parameters,
           .new_tokens = decode ? 1 : group.tokens,
           .context_tokens = decode ? group.tokens : 0,
-          .sequences = decode ? options.decode_sequences : 1,
+          .sequences = 1,
           .cache_bytes_per_element = ElementBytes(dtype)};
 }
 
 Result<OwnedProblem> ExampleOf(const CostOptions& options, const CostSubject& subject, DType dtype, const Group& group) {
   const bool decode = group.phase == Phase::kDecode;
-  const auto sequences = static_cast<size_t>(decode ? options.decode_sequences : 1);
   ExampleSpec spec;
-  spec.query_tokens.assign(sequences, decode ? 1 : group.tokens);
-  spec.key_tokens.assign(sequences, decode ? group.tokens + 1 : group.tokens);
+  spec.query_tokens = {decode ? 1 : group.tokens};
+  spec.key_tokens = {decode ? group.tokens + 1 : group.tokens};
   const LayerShape shape = subject.shape.value_or(options.shape);
   spec.query_heads = shape.query_heads;
   spec.kv_heads = shape.kv_heads;
@@ -224,7 +223,6 @@ class Probe {
     paired.threads = threads_;
     paired.seed = DeriveSeed(options_.seed, group->where());
     paired.stop = options_.stop;
-    if (options_.progress) paired.progress = [this](int, double) { options_.progress(Elapsed()); };
     const auto result = machine::RunPaired(subjects, ceilings_.get(), paired);
     if (!result.ok()) {
       Refuse("all", group->where(), result.error().message);
@@ -315,10 +313,8 @@ class Probe {
 
   void AddMeasurements(const Group& group, const Call& call, const CostRow& row, const std::vector<double>& seconds, const machine::CeilingShare* share) {
     Measurement base;
-    base.run_id = options_.run_id;
     base.subject = {.mechanism = row.mechanism, .parameters = row.parameters, .implementation = row.implementation, .revision = call.subject->mechanism->revision};
-    base.factors = {{"decode_sequences", fmt::format("{}", options_.decode_sequences)},
-                    {"dtype", std::string(NameOf(call.dtype))},
+    base.factors = {{"dtype", std::string(NameOf(call.dtype))},
                     {"head_dim", fmt::format("{}", call.query.shape.head_dim)},
                     {"kernel", std::string(call.kernel->id)},
                     {"kv_heads", fmt::format("{}", call.query.shape.kv_heads)},
@@ -407,7 +403,7 @@ Status CheckCostOptions(const CostOptions& options) {
       if (tokens < 1) return BadInput(fmt::format("cost: a length of {} tokens; it must be at least 1", tokens));
     }
   }
-  if (options.decode_sequences < 1 || !(options.budget_s > 0)) return BadInput("cost: decode_sequences and budget_s must be above 0");
+  if (!(options.budget_s > 0)) return BadInput("cost: budget_s must be above 0");
   return Ok();
 }
 

@@ -30,16 +30,14 @@ struct CostOptions {
   LayerShape shape{};
   std::vector<int64_t> prefill_tokens{};   // one sequence of so many tokens
   std::vector<int64_t> decode_contexts{};  // one new token each behind so many
-  int64_t decode_sequences = 1;
   int threads = 0;  // 0: every processor allowed
   double budget_s = 20;  // of preparing and measuring, set-up of the ceilings apart
   int max_rounds = 100;  // a length
   // Of the error that all comparisons together may make (5 %), what this run's may spend: a third where it is one of three.
   double family_share = 1;
   uint64_t seed = 0;
-  std::string run_id{}, command{};
+  std::string command{};
   std::function<bool()> stop{};
-  std::function<void(double elapsed_s)> progress{};
 };
 
 // One kernel at one shape.
@@ -71,7 +69,7 @@ struct CostRefusal {
 struct CostReport {
   std::vector<CostRow> rows{};
   std::vector<CostRefusal> refusals{};
-  std::vector<Measurement> measurements{};
+  std::vector<Measurement> measurements{};  // of no run yet: whoever stores them names it
   // JSON documents that measurements name by their SHA-256. The row of a time names its own samples, an array in ms; the rows derived
   // from pairs and ceilings name the rounds: every sample, order, flag and ceiling.
   std::vector<std::string> artifacts{};

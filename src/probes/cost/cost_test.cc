@@ -24,12 +24,10 @@ CostOptions Small() {
   options.shape = {.model_dim = 256, .query_heads = 4, .kv_heads = 2, .head_dim = 32};
   options.prefill_tokens = {96};
   options.decode_contexts = {200};
-  options.decode_sequences = 2;
   options.threads = 1;
   options.budget_s = 60;  // not reached: rounds end it
   options.max_rounds = 6;
   options.seed = 5;
-  options.run_id = "r";
   return options;
 }
 
@@ -46,7 +44,8 @@ TEST(Cost, EveryMechanismHasATimeAShareAndARatioAtEveryShape) {
   }
   EXPECT_EQ(decode, 3);
   EXPECT_GE(report->rows.size(), 6u);
-  for (const Measurement& row : report->measurements) {
+  for (Measurement row : report->measurements) {
+    row.run_id = "r";  // as the runner names it
     EXPECT_TRUE(CheckMeasurement(row).ok()) << row.metric;
     const auto artifact = std::find_if(report->artifacts.begin(), report->artifacts.end(), [&](const std::string& json) { return Sha256Hex(json) == row.samples_artifact; });
     ASSERT_NE(artifact, report->artifacts.end()) << row.metric;
@@ -85,7 +84,6 @@ TEST(Cost, ARatioSaysHowManyComparisonsThereWereAndWhatItCouldHaveSeen) {
   options.shape = {.model_dim = 512, .query_heads = 4, .kv_heads = 2, .head_dim = 64};
   options.decode_contexts = {256};
   options.budget_s = 0.5;
-  options.run_id = "r";
   options.command = "test";
   const auto report = RunCost(options);
   ASSERT_TRUE(report.ok()) << report.error().message;

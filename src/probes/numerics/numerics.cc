@@ -79,7 +79,6 @@ KernelResult RunProbes(const Subject& subject, const ProbeDone& done) {
 // The rows of one kernel. A probe's row is 1 or 0; probes that do not apply have none.
 void AddMeasurements(const Subject& subject, const KernelResult& result, const NumericsOptions& options, std::vector<Measurement>* rows) {
   Measurement base;
-  base.run_id = options.run_id;
   base.subject = {.mechanism = std::string(subject.mechanism->id),
                   .parameters = subject.parameters.Canonical(),
                   .implementation = "assay/" + result.target,
@@ -114,7 +113,6 @@ void AddMeasurements(const Subject& subject, const KernelResult& result, const N
 
 void AddGrowth(const Subject& subject, const ErrorGrowth& growth, const std::string& target, const NumericsOptions& options, std::vector<Measurement>* rows) {
   Measurement row;
-  row.run_id = options.run_id;
   row.subject = {.mechanism = growth.mechanism, .parameters = subject.parameters.Canonical(), .implementation = "assay/" + target, .revision = subject.mechanism->revision};
   row.factors = {{"dtype", std::string(NameOf(subject.dtype))}, {"kernel", std::string(subject.kernel->id)}};
   row.probe = "numerics";
@@ -226,13 +224,8 @@ ProbeReport ProbeKernel(const Mechanism& mechanism, const Kernel& kernel, Backen
 NumericsReport RunNumerics(const NumericsOptions& options) {
   NumericsReport report;
   const std::vector<numerics::Subject> subjects = numerics::SubjectsOf(options);
-  const int total = static_cast<int>(subjects.size() * numerics::AllProbes().size());
-  int done = 0;
   for (const numerics::Subject& subject : subjects) {
-    numerics::KernelResult result = numerics::RunProbes(subject, [&] {
-      if (options.progress) options.progress(++done, total);
-      return !options.stop || !options.stop();
-    });
+    numerics::KernelResult result = numerics::RunProbes(subject, [&] { return !options.stop || !options.stop(); });
     report.stopped = report.stopped || result.stopped;
     // A kernel that serves nothing of this element type is not a subject.
     if (!result.served) continue;

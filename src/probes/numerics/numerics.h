@@ -18,9 +18,8 @@ struct NumericsOptions {
   std::vector<const Mechanism*> mechanisms{};  // empty: all that have a kernel
   bool quick = true;  // the fastest backend and the shorter lengths: seconds. Otherwise every backend and length
   uint64_t seed = 0;
-  std::string run_id{}, command{}, machine{};  // copied into the measurements
-  std::function<bool()> stop{};                      // asked between probes
-  std::function<void(int done, int total)> progress{};  // probes
+  std::string command{}, machine{};  // copied into the measurements
+  std::function<bool()> stop{};  // asked between probes
 };
 
 struct ErrorGrowth {
@@ -33,7 +32,7 @@ struct ErrorGrowth {
 struct NumericsReport {
   std::vector<ProbeReport> kernels{};
   std::vector<ErrorGrowth> growth{};
-  std::vector<Measurement> measurements{};  // probe_passed, row_error, error_vs_twin, bitwise_mismatch_count, error_growth_exponent
+  std::vector<Measurement> measurements{};  // probe_passed, row_error, error_vs_twin, bitwise_mismatch_count, error_growth_exponent; of no run yet
   bool stopped = false;
   [[nodiscard]] int finding_count() const;
 };
