@@ -299,12 +299,6 @@ std::string Case::Str(std::string_view attribute, std::string_view fallback) con
   return value ? *value : std::string(fallback);
 }
 
-std::vector<int64_t> Case::Ints(std::string_view attribute) const {
-  const auto found = attributes.find(attribute);
-  const auto* value = found == attributes.end() ? nullptr : std::get_if<std::vector<int64_t>>(&found->second);
-  return value ? *value : std::vector<int64_t>{};
-}
-
 Result<Case> ParseCaseText(std::string_view text, const std::string& path) {
   if (text.size() > kLargestFileBytes) return BadInput(fmt::format("{}: larger than 64 MB", path));
   return CaseParser(text, path).Parse();

@@ -44,7 +44,6 @@ struct Case {
   [[nodiscard]] int64_t Int(std::string_view attribute, int64_t fallback) const;
   [[nodiscard]] double Float(std::string_view attribute, double fallback) const;
   [[nodiscard]] std::string Str(std::string_view attribute, std::string_view fallback) const;
-  [[nodiscard]] std::vector<int64_t> Ints(std::string_view attribute) const;
 };
 
 // `path` is for messages and names only. At most 64 MB of text, 6 dimensions, 64 tensors a side.

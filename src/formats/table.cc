@@ -155,15 +155,6 @@ Result<std::vector<double>> Table::Numbers(std::string_view column, TableLimits 
   return out;
 }
 
-Result<std::vector<int64_t>> Table::Integers(std::string_view column, TableLimits limits) const {
-  ASSAY_TRY(const size_t index, Column(column));
-  std::vector<int64_t> out(rows());
-  for (size_t row = 0; row < rows(); ++row) {
-    ASSAY_TRY(out[row], Integer(row, index, limits));
-  }
-  return out;
-}
-
 Result<TableName> ParseTableName(std::string_view path) {
   std::string_view stem = path.substr(path.find_last_of('/') + 1);  // npos + 1 is 0
   const Error unfit =

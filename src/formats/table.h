@@ -38,7 +38,6 @@ class Table {
   [[nodiscard]] Result<int64_t> Integer(size_t row, size_t column, TableLimits limits = {}) const;
   // A whole column at once.
   [[nodiscard]] Result<std::vector<double>> Numbers(std::string_view column, TableLimits limits = {}) const;
-  [[nodiscard]] Result<std::vector<int64_t>> Integers(std::string_view column, TableLimits limits = {}) const;
 
  private:
   struct Field {

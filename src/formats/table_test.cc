@@ -5,7 +5,6 @@
 
 #include <filesystem>
 
-
 namespace assay::formats {
 namespace {
 
@@ -23,7 +22,6 @@ TEST(Table, GivesColumnsByNameAndNumbersWithLines) {
   EXPECT_EQ(table->Text(0, 0), "a, \"b\"");
   EXPECT_EQ(table->Text(1, 0), "plain");
   EXPECT_EQ(table->line(1), 4);
-  EXPECT_EQ(*table->Integers("m"), (std::vector<int64_t>{16, 32}));
   EXPECT_EQ(*table->Numbers("latency"), (std::vector<double>{0.5, 1e-3}));
   EXPECT_EQ(table->Column("latencyy").error().message, "t.csv:1: no column 'latencyy'; did you mean 'latency'?");
 }

@@ -188,11 +188,6 @@ Result<TomlNode> ParseToml(std::string_view text, std::string_view path) {
   }
 }
 
-Result<TomlNode> ReadTomlFile(const std::string& path) {
-  ASSAY_TRY(const std::string text, ReadFile(path, kLargestFileBytes));
-  return ParseToml(text, path);
-}
-
 void TomlErrors::Add(int64_t line, std::string_view message) {
   messages_.push_back(fmt::format("{}: {}", At(path_, std::max<int64_t>(line, 1)), message));
 }

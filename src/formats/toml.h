@@ -33,7 +33,6 @@ struct TomlNode {
 
 // `path` is for messages. At most 16 MB, 64 levels; the root is a table.
 Result<TomlNode> ParseToml(std::string_view text, std::string_view path);
-Result<TomlNode> ReadTomlFile(const std::string& path);
 
 // What is wrong with a file, collected, so that a user mends all of it in one go.
 class TomlErrors {

@@ -142,10 +142,7 @@ Result<KernelRun> CompareWithReference(const Mechanism& mechanism, const Kernel&
   KernelRun run;
   const OwnedProblem inputs = RoundInputs(problem, dtype);
   const OwnedProblem computed = WithOutputs(inputs.problem, problem, DType::kF32);
-  if (auto status = kernel.check(computed.problem, kernel); !status.ok()) {
-    run.why_not = status.error().message;
-    return run;
-  }
+  if (!kernel.check(computed.problem, kernel).ok()) return run;
   const KernelEnv env = {.pool = nullptr, .backend = backend};
   auto plan = kernel.prepare(computed.problem, kernel, env);
   if (!plan.ok()) return std::move(plan).TakeError().In(fmt::format("kernel {} accepted a problem it cannot prepare", kernel.id));

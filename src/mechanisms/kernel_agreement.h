@@ -17,7 +17,6 @@ inline constexpr double kFloorUlps = 16;
 
 struct KernelRun {
   bool served = false;
-  std::string why_not;     // the kernel's own words where it does not serve the problem
   std::string target;      // what ran: "avx2/f32"
   double worst_ratio = 0;  // largest error over its bound; at most 1, or the run is an error
 };

@@ -67,20 +67,6 @@ double Median(std::span<const double> values) {
   return Quantile(values, 0.5);
 }
 
-double ScaledMad(std::span<const double> values) {
-  const double median = Median(values);
-  std::vector<double> distances;
-  distances.reserve(values.size());
-  for (const double value : values) distances.push_back(std::abs(value - median));
-  return 1.482602218505602 * Median(distances);  // 1 / the normal's 75 % quantile
-}
-
-double GeometricMean(std::span<const double> positive) {
-  Welford logs;
-  for (const double value : positive) logs.Add(std::log(value));
-  return std::exp(logs.mean());
-}
-
 Summary Summarize(std::span<const double> values) {
   const Welford moments = Accumulate(values);
   const std::vector<double> sorted = SortedOrEmpty(values);

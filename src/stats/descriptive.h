@@ -30,10 +30,6 @@ Welford Accumulate(std::span<const double> values);
 double Quantile(std::span<const double> values, double probability);
 double QuantileSorted(std::span<const double> ascending, double probability);
 double Median(std::span<const double> values);
-// Median absolute deviation from the median, times 1.4826: estimates the standard deviation of a normal, and ignores
-// outliers.
-double ScaledMad(std::span<const double> values);
-double GeometricMean(std::span<const double> positive);
 
 struct Summary {
   int64_t count = 0;

@@ -20,10 +20,6 @@ double AbovePValue(const Welford& moments, double bound) {
 
 }  // namespace
 
-double LogMargin(double relative_margin) {
-  return std::log1p(relative_margin);
-}
-
 EquivalenceResult EquivalenceTest(std::span<const double> differences, double margin, double alpha) {
   EquivalenceResult result;
   result.interval = StudentMean(differences, 1 - 2 * alpha);

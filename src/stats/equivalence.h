@@ -23,9 +23,6 @@ struct EquivalenceResult {
 // TOST on paired differences (log ratios, score differences): is |mean| < margin? margin > 0.
 EquivalenceResult EquivalenceTest(std::span<const double> differences, double margin, double alpha = 0.05);
 
-// The margin of a ratio as a margin of its logarithm: 0.02 means within 2 % either way, symmetric in the log.
-double LogMargin(double relative_margin);
-
 // Non-inferiority: is the mean of (candidate - baseline) above -margin, one-sided at alpha? Higher is better.
 struct NonInferiorityResult {
   bool non_inferior = false;

@@ -71,13 +71,4 @@ Interval QuantileInterval(std::span<const double> values, double probability, do
   return result;
 }
 
-Interval BatchMeans(std::span<const double> series, int batches, double confidence) {
-  const size_t size = batches > 0 ? series.size() / static_cast<size_t>(batches) : 0;
-  if (size == 0) return {.estimate = Accumulate(series).mean(), .confidence = confidence};
-  std::vector<double> means;
-  for (size_t begin = series.size() % static_cast<size_t>(batches); begin < series.size(); begin += size)
-    means.push_back(Accumulate(series.subspan(begin, size)).mean());
-  return StudentMean(means, confidence);
-}
-
 }  // namespace assay::stats

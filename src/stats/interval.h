@@ -30,8 +30,4 @@ Interval WilsonProportion(long successes, long trials, double confidence = 0.95)
 // 95 % confidence).
 Interval QuantileInterval(std::span<const double> values, double probability, double confidence = 0.95);
 
-// Of the mean of a correlated series (a simulation's output): means of `batches` consecutive batches are treated as
-// independent. A remainder that fills no batch is dropped from the front, where a start-up transient would sit.
-Interval BatchMeans(std::span<const double> series, int batches = 20, double confidence = 0.95);
-
 }  // namespace assay::stats

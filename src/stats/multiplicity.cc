@@ -26,16 +26,4 @@ std::vector<double> HolmAdjust(std::span<const double> p_values) {
   return adjusted;
 }
 
-std::vector<double> BenjaminiHochbergAdjust(std::span<const double> p_values) {
-  std::vector<double> adjusted(p_values.size());
-  const std::vector<size_t> order = AscendingOrder(p_values);
-  double running = 1;
-  for (size_t rank = order.size(); rank-- > 0;) {
-    running =
-        std::min(running, static_cast<double>(order.size()) / static_cast<double>(rank + 1) * p_values[order[rank]]);
-    adjusted[order[rank]] = running;
-  }
-  return adjusted;
-}
-
 }  // namespace assay::stats

@@ -9,7 +9,5 @@ namespace assay::stats {
 
 // Adjusted p-values in the order given. Reject where adjusted <= alpha.
 std::vector<double> HolmAdjust(std::span<const double> p_values);  // family-wise error (Holm 1979), any dependence
-std::vector<double> BenjaminiHochbergAdjust(
-    std::span<const double> p_values);  // false discovery rate (1995), positive dependence
 
 }  // namespace assay::stats

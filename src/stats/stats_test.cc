@@ -9,7 +9,6 @@
 #include "stats/bootstrap.h"
 #include "stats/descriptive.h"
 #include "stats/distributions.h"
-#include "stats/effects.h"
 #include "stats/equivalence.h"
 #include "stats/forecast.h"
 #include "stats/growth.h"
@@ -79,7 +78,6 @@ TEST(Descriptive, QuantilesAreType7) {
   EXPECT_DOUBLE_EQ(Quantile(values, 0.25), 1.75);
   EXPECT_DOUBLE_EQ(Quantile(values, 0.5), 3.5);
   EXPECT_DOUBLE_EQ(Quantile(values, 0.9), 6.9);
-  EXPECT_DOUBLE_EQ(ScaledMad(values), 2.965204437011204);
 }
 
 TEST(Descriptive, QuantilesOfInfiniteLatenciesAreInfiniteNotNan) {
@@ -110,7 +108,6 @@ TEST(Interval, TooFewValuesGiveAnUnboundedIntervalNotAPoint) {
   EXPECT_EQ(StudentMean(one).estimate, 3);
   EXPECT_EQ(StudentMean(one).width(), kInfinity);
   EXPECT_EQ(BootstrapMean(one, {}).width(), kInfinity);
-  EXPECT_EQ(BatchMeans(one).width(), kInfinity);
   EXPECT_EQ(StudentMean({}).width(), kInfinity);
   EXPECT_EQ(StudentMean(std::vector<double>{1, kNan, 2}).width(), kInfinity);
   EXPECT_EQ(Bootstrap(std::vector<double>{1, kNan, 2}, Median, {}).width(), kInfinity);
@@ -240,12 +237,7 @@ TEST(Multiplicity, AdjustedValuesMatchRAndKeepTheOrderGiven) {
   const std::vector<double> p = {0.01, 0.04, 0.03, 0.005, 0.2};
   const std::vector<double> holm = HolmAdjust(p);
   const std::vector<double> expected_holm = {0.04, 0.09, 0.09, 0.025, 0.2};  // R: p.adjust(p, "holm")
-  const std::vector<double> bh = BenjaminiHochbergAdjust(p);
-  const std::vector<double> expected_bh = {0.025, 0.05, 0.05, 0.025, 0.2};
-  for (size_t i = 0; i < p.size(); ++i) {
-    EXPECT_DOUBLE_EQ(holm[i], expected_holm[i]);
-    EXPECT_DOUBLE_EQ(bh[i], expected_bh[i]);
-  }
+  for (size_t i = 0; i < p.size(); ++i) EXPECT_DOUBLE_EQ(holm[i], expected_holm[i]);
   EXPECT_TRUE(HolmAdjust({}).empty());
 }
 
@@ -299,35 +291,6 @@ TEST(Growth, FitMatchesScipyAndRefusesWhatHasNoLogarithm) {
   EXPECT_FALSE(FitGrowth(x, std::vector<double>{3, 0, 13, 22, 50}).ok());
   EXPECT_FALSE(FitGrowth(std::vector<double>{2, 2, 2}, std::vector<double>{1, 2, 3}).ok());
   EXPECT_FALSE(FitGrowth(std::vector<double>{1, 2}, std::vector<double>{1, 2}).ok());
-}
-
-TEST(Effects, RecoversPlantedEffectsExactlyAndRefusesConfoundedDesigns) {
-  std::vector<int8_t> levels;
-  std::vector<double> responses;
-  for (int replicate = 0; replicate < 2; ++replicate)
-    for (int cell = 0; cell < 4; ++cell) {
-      const int a = (cell & 1) != 0 ? 1 : -1;
-      const int b = (cell & 2) != 0 ? 1 : -1;
-      levels.insert(levels.end(), {static_cast<int8_t>(a), static_cast<int8_t>(b)});
-      responses.push_back(10 + 3 * a - 1 * b + 0.5 * a * b + (replicate == 0 ? 0.125 : -0.125));
-    }
-  const auto effects = TwoLevelEffects(levels, 2, responses);
-  ASSERT_TRUE(effects.ok());
-  ASSERT_EQ(effects->size(), 3u);
-  EXPECT_DOUBLE_EQ((*effects)[0].size.estimate, 6);
-  EXPECT_DOUBLE_EQ((*effects)[1].size.estimate, -2);
-  EXPECT_DOUBLE_EQ((*effects)[2].size.estimate, 1);
-  EXPECT_EQ((*effects)[2].second, 1);
-  // t(0.975, 4) * 2 * sqrt(0.03125 / 8)
-  ExpectRelative((*effects)[0].size.high - 6, 2.7764451051977934 * 2 * std::sqrt(0.03125 / 8), 1e-12);
-
-  // Three factors in four runs, c = a * b: a main effect cannot be told from an interaction.
-  const std::vector<int8_t> half = {-1, -1, 1, 1, -1, -1, -1, 1, -1, 1, 1, 1};
-  const auto confounded = TwoLevelEffects(half, 3, std::vector<double>{1, 2, 3, 4});
-  ASSERT_FALSE(confounded.ok());
-  EXPECT_NE(confounded.error().message.find("confounded"), std::string::npos);
-  EXPECT_FALSE(TwoLevelEffects(std::vector<int8_t>{-1, 0}, 1, std::vector<double>{1, 2}).ok());
-  EXPECT_FALSE(TwoLevelEffects(std::vector<int8_t>{-1, 1, 1}, 1, std::vector<double>{1, 2, 3}).ok());
 }
 
 }  // namespace
