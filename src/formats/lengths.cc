@@ -6,21 +6,19 @@
 #include <cmath>
 #include <map>
 
+#include "stats/distributions.h"
+
 namespace assay::formats {
 namespace {
 
 constexpr double kSmallestSigma = 0.01;
-
-double NormalCdf(double z) {
-  return 0.5 * std::erfc(-z / std::sqrt(2.0));
-}
 
 // P(X <= x) of the continuous mixture.
 double RawCdf(const LengthDistribution& d, double x) {
   double sum = 0;
   for (const LogNormalPart& part : d.parts) {
     if (part.sigma > 0)
-      sum += x > 0 ? part.weight * NormalCdf((std::log(x) - std::log(part.median_tokens)) / part.sigma) : 0;
+      sum += x > 0 ? part.weight * stats::NormalCdf((std::log(x) - std::log(part.median_tokens)) / part.sigma) : 0;
     else
       sum += x >= part.median_tokens ? part.weight : 0;
   }
