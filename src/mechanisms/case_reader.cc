@@ -45,6 +45,34 @@ Result<module_math::Array> CaseReader::GetOptional(std::string_view name, std::i
   return Get(name, shape);
 }
 
+Result<module_math::Array> CaseReader::Project(const module_math::Array& x, const std::string& name, int64_t width) const {
+  ASSAY_TRY(const module_math::Array weight, Get(name + ".weight", {width, x.extent(-1)}));
+  ASSAY_TRY(const module_math::Array bias, GetOptional(name + ".bias", {width}));
+  return module_math::Linear(x, weight, OrNull(bias));
+}
+
+Status CaseReader::ReadScaling(const std::string& prefix, module_math::RopeScaling* scaling) const {
+  struct Field {
+    const char* name;
+    double* value;
+  };
+  const Field fields[] = {{"factor", &scaling->factor},
+                          {"original_max_position_embeddings", &scaling->original_max_position_embeddings},
+                          {"max_position_embeddings", &scaling->max_position_embeddings},
+                          {"mscale", &scaling->mscale},
+                          {"mscale_all_dim", &scaling->mscale_all_dim},
+                          {"beta_fast", &scaling->beta_fast},
+                          {"beta_slow", &scaling->beta_slow},
+                          {"low_freq_factor", &scaling->low_freq_factor},
+                          {"high_freq_factor", &scaling->high_freq_factor}};
+  for (const Field& field : fields) {
+    ASSAY_TRY(*field.value, Finite(prefix + field.name, *field.value));
+  }
+  ASSAY_TRY(const int64_t truncate, Int(prefix + "truncate", 1, 0, 1));
+  scaling->truncate = truncate != 0;
+  return Ok();
+}
+
 Result<int64_t> CaseReader::Int(std::string_view name, int64_t fallback, int64_t low, int64_t high) const {
   const int64_t value = case_.Int(name, fallback);
   if (value < low || value > high) return BadInput(fmt::format("attribute '{}' is {}; it must be from {} to {}", name, value, low, high));

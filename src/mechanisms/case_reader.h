@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <string>
 #include <string_view>
 
 #include "core/result.h"
@@ -25,6 +26,10 @@ class CaseReader {
   [[nodiscard]] Result<module_math::Array> Get(std::string_view name, std::initializer_list<int64_t> shape) const;
   // A missing tensor is an empty array (rank 0, no elements).
   [[nodiscard]] Result<module_math::Array> GetOptional(std::string_view name, std::initializer_list<int64_t> shape) const;
+  // x W^T (+ bias) from NAME.weight and NAME.bias.
+  [[nodiscard]] Result<module_math::Array> Project(const module_math::Array& x, const std::string& name, int64_t width) const;
+  // What every reader of a RoPE scaling finds under the same names, each behind `prefix`: "yarn_" gives yarn_factor, yarn_truncate, ...
+  [[nodiscard]] Status ReadScaling(const std::string& prefix, module_math::RopeScaling* scaling) const;
   // An integer attribute within [low, high]; `fallback` if absent.
   [[nodiscard]] Result<int64_t> Int(std::string_view name, int64_t fallback, int64_t low, int64_t high) const;
   [[nodiscard]] Result<double> Finite(std::string_view name, double fallback) const;

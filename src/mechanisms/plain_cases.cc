@@ -76,27 +76,10 @@ Result<module_math::RopeScaling> ReadScaling(const CaseReader& reader) {
   module_math::RopeScaling scaling;
   scaling.type = reader.source().Str("rope_type", "default");
   ASSAY_TRY(scaling.head_dim, reader.Int("head_dim", 0, 2, 65536));
-  struct Field {
-    const char* name;
-    double* value;
-  };
-  const Field fields[] = {{"rope_theta", &scaling.theta},
-                          {"partial_rotary_factor", &scaling.partial_rotary_factor},
-                          {"max_position_embeddings", &scaling.max_position_embeddings},
-                          {"original_max_position_embeddings", &scaling.original_max_position_embeddings},
-                          {"factor", &scaling.factor},
-                          {"attention_factor", &scaling.attention_factor},
-                          {"mscale", &scaling.mscale},
-                          {"mscale_all_dim", &scaling.mscale_all_dim},
-                          {"beta_fast", &scaling.beta_fast},
-                          {"beta_slow", &scaling.beta_slow},
-                          {"low_freq_factor", &scaling.low_freq_factor},
-                          {"high_freq_factor", &scaling.high_freq_factor}};
-  for (const Field& field : fields) {
-    ASSAY_TRY(*field.value, reader.Finite(field.name, *field.value));
-  }
-  ASSAY_TRY(const int64_t truncate, reader.Int("truncate", 1, 0, 1));
-  scaling.truncate = truncate == 1;
+  ASSAY_TRY(scaling.theta, reader.Finite("rope_theta", scaling.theta));
+  ASSAY_TRY(scaling.partial_rotary_factor, reader.Finite("partial_rotary_factor", scaling.partial_rotary_factor));
+  ASSAY_TRY(scaling.attention_factor, reader.Finite("attention_factor", scaling.attention_factor));
+  ASSAY_RETURN_IF_ERROR(reader.ReadScaling("", &scaling));
   ASSAY_TRY(scaling.short_factor, ReadFactors(reader, "short_factor"));
   ASSAY_TRY(scaling.long_factor, ReadFactors(reader, "long_factor"));
   return scaling;

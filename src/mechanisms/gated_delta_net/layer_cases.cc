@@ -43,12 +43,6 @@ Status ReadCommon(const CaseReader& reader, const Array& hidden, LayerSize* size
   return Ok();
 }
 
-Result<Array> Project(const CaseReader& reader, const Array& x, const std::string& name, int64_t width) {
-  ASSAY_TRY(const Array weight, reader.Get(name + ".weight", {width, x.extent(-1)}));
-  ASSAY_TRY(const Array bias, reader.GetOptional(name + ".bias", {width}));
-  return module_math::Linear(x, weight, OrNull(bias));
-}
-
 // What a layer projects before its convolution, and the gate that its output passes.
 struct Projected {
   Array mixed;  // [B, T, q | k | v], before the convolution
@@ -60,8 +54,8 @@ struct Projected {
 Result<Projected> ProjectGrouped(const CaseReader& reader, const Array& hidden, const LayerSize& size) {
   const int64_t group = size.states / size.key_heads;
   const int64_t row = 2 * size.key_dim + 2 * group * size.value_dim;
-  ASSAY_TRY(const Array qkvz, Project(reader, hidden, "in_proj_qkvz", size.key_heads * row));
-  ASSAY_TRY(const Array ba, Project(reader, hidden, "in_proj_ba", 2 * size.states));
+  ASSAY_TRY(const Array qkvz, reader.Project(hidden, "in_proj_qkvz", size.key_heads * row));
+  ASSAY_TRY(const Array ba, reader.Project(hidden, "in_proj_ba", 2 * size.states));
   Projected out{Array({size.batch, size.tokens, 2 * size.keys() + size.values()}), Array({size.batch, size.tokens, size.states, size.value_dim}),
                 Array({size.batch, size.tokens, size.states}), Array({size.batch, size.tokens, size.states})};
   for (int64_t n = 0; n < size.batch; ++n) {
@@ -89,18 +83,18 @@ Result<Projected> ProjectGrouped(const CaseReader& reader, const Array& hidden, 
 }
 
 Result<Array> ProjectQkv(const CaseReader& reader, const Array& hidden, const LayerSize& size) {
-  ASSAY_TRY(const Array q, Project(reader, hidden, "q_proj", size.keys()));
-  ASSAY_TRY(const Array k, Project(reader, hidden, "k_proj", size.keys()));
-  ASSAY_TRY(const Array v, Project(reader, hidden, "v_proj", size.values()));
+  ASSAY_TRY(const Array q, reader.Project(hidden, "q_proj", size.keys()));
+  ASSAY_TRY(const Array k, reader.Project(hidden, "k_proj", size.keys()));
+  ASSAY_TRY(const Array v, reader.Project(hidden, "v_proj", size.values()));
   return module_math::Concatenate(2, {&q, &k, &v});
 }
 
 Result<Projected> ProjectSeparately(const CaseReader& reader, const Array& hidden, const LayerSize& size) {
   Projected out;
   ASSAY_TRY(out.mixed, ProjectQkv(reader, hidden, size));
-  ASSAY_TRY(out.a, Project(reader, hidden, "a_proj", size.states));
-  ASSAY_TRY(out.b, Project(reader, hidden, "b_proj", size.states));
-  ASSAY_TRY(const Array z, Project(reader, hidden, "g_proj", size.values()));
+  ASSAY_TRY(out.a, reader.Project(hidden, "a_proj", size.states));
+  ASSAY_TRY(out.b, reader.Project(hidden, "b_proj", size.states));
+  ASSAY_TRY(const Array z, reader.Project(hidden, "g_proj", size.values()));
   out.z = z.Reshaped({size.batch, size.tokens, size.states, size.value_dim});
   return out;
 }
@@ -153,7 +147,7 @@ Result<Array> GateAndProject(const CaseReader& reader, const Array& mixed, const
       }
     }
   }
-  return Project(reader, o.Reshaped({o.extent(0), o.extent(1), size.values()}), projection, size.model_dim);
+  return reader.Project(o.Reshaped({o.extent(0), o.extent(1), size.values()}), projection, size.model_dim);
 }
 
 Result<CaseOutputs> RunGatedDeltaNet(const CaseReader& reader, const Attend& attend, Form form) {
@@ -198,8 +192,8 @@ Result<Array> KimiDecay(const CaseReader& reader, const Array& hidden, const Lay
   if (gate != "softplus" && gate != "safe_sigmoid") return Unsupported(fmt::format("gate '{}'; known: softplus, safe_sigmoid", gate));
   ASSAY_TRY(const double lower_bound, reader.Finite("lower_bound", -5));
   ASSAY_TRY(const TensorView* down_view, reader.View("forget_gate.f_a_proj.weight", {kAnyExtent, size.model_dim}));
-  ASSAY_TRY(const Array down, Project(reader, hidden, "forget_gate.f_a_proj", down_view->shape[0]));
-  ASSAY_TRY(const Array f, Project(reader, down, "forget_gate.f_b_proj", size.keys()));
+  ASSAY_TRY(const Array down, reader.Project(hidden, "forget_gate.f_a_proj", down_view->shape[0]));
+  ASSAY_TRY(const Array f, reader.Project(down, "forget_gate.f_b_proj", size.keys()));
   ASSAY_TRY(const Array dt_bias, reader.Get("forget_gate.dt_bias", {size.keys()}));
   const TensorView* a_view = reader.source().Input("forget_gate.A_log");
   if (a_view == nullptr || a_view->count() != size.states) return BadInput("input 'forget_gate.A_log' needs one value a head");
@@ -231,11 +225,11 @@ Result<CaseOutputs> RunKimi(const CaseReader& reader, const Attend& attend, Form
   ASSAY_TRY(const Array mixed, ProjectQkv(reader, hidden, size));
   ASSAY_TRY(const Convolved x, Convolve(reader, mixed, size));
   ASSAY_TRY(const Array g, KimiDecay(reader, hidden, size));
-  ASSAY_TRY(Array beta, Project(reader, hidden, "b_proj", size.states));
+  ASSAY_TRY(Array beta, reader.Project(hidden, "b_proj", size.states));
   for (int64_t i = 0; i < beta.count(); ++i) beta.data()[i] = Sigmoid(beta.data()[i]);
   ASSAY_TRY(const TensorView* down_view, reader.View("g_a_proj.weight", {kAnyExtent, size.model_dim}));
-  ASSAY_TRY(const Array down, Project(reader, hidden, "g_a_proj", down_view->shape[0]));
-  ASSAY_TRY(const Array gate, Project(reader, down, "g_b_proj", size.values()));
+  ASSAY_TRY(const Array down, reader.Project(hidden, "g_a_proj", down_view->shape[0]));
+  ASSAY_TRY(const Array gate, reader.Project(down, "g_b_proj", size.values()));
   ASSAY_TRY(const RuleResult result, Recur(x, g, beta, size, form, attend));
   const Array gate4 = gate.Reshaped({size.batch, size.tokens, size.states, size.value_dim});
   ASSAY_TRY(const Array output, GateAndProject(reader, result.output, gate4, Sigmoid, size, "o_norm", "o_proj"));

@@ -38,26 +38,9 @@ Result<std::optional<Rope>> ReadRope(const CaseReader& reader, int64_t rope_dim)
   module_math::RopeScaling scaling;
   scaling.type = source.Str("rope_type", "default");
   scaling.head_dim = rope_dim;
-  // Attributes of a scaling carry its name: yarn_factor, linear_factor.
-  struct Field {
-    const char* name;
-    double* value;
-  };
-  const Field fields[] = {{"factor", &scaling.factor},
-                          {"original_max_position_embeddings", &scaling.original_max_position_embeddings},
-                          {"max_position_embeddings", &scaling.max_position_embeddings},
-                          {"mscale", &scaling.mscale},
-                          {"mscale_all_dim", &scaling.mscale_all_dim},
-                          {"beta_fast", &scaling.beta_fast},
-                          {"beta_slow", &scaling.beta_slow},
-                          {"low_freq_factor", &scaling.low_freq_factor},
-                          {"high_freq_factor", &scaling.high_freq_factor}};
   ASSAY_TRY(scaling.theta, reader.Finite("rope_theta", 10000));
-  for (const Field& field : fields) {
-    ASSAY_TRY(*field.value, reader.Finite(scaling.type + "_" + field.name, *field.value));
-  }
-  ASSAY_TRY(const int64_t truncate, reader.Int(scaling.type + "_truncate", 1, 0, 1));
-  scaling.truncate = truncate != 0;
+  // Attributes of a scaling carry its name: yarn_factor, linear_factor.
+  ASSAY_RETURN_IF_ERROR(reader.ReadScaling(scaling.type + "_", &scaling));
   ASSAY_TRY(scaling.attention_factor, reader.Finite("rope_attention_factor", 0));
   ASSAY_TRY(Rope rope, module_math::ScaledRope(scaling));
   rope.pairing = mode == "pairs" ? Rope::Pairing::kPairs : Rope::Pairing::kHalves;
@@ -73,13 +56,6 @@ Result<double> ReadScale(const CaseReader& reader, const Module& module) {
     if (all_dim != 0) scale *= std::pow(module_math::YarnMscale(factor, all_dim), 2);
   }
   return reader.Finite("scale", scale);
-}
-
-// x W^T (+ bias) from NAME.weight and NAME.bias.
-Result<Array> Project(const CaseReader& reader, const Array& x, const std::string& name, int64_t width) {
-  ASSAY_TRY(const Array weight, reader.Get(name + ".weight", {width, x.extent(-1)}));
-  ASSAY_TRY(const Array bias, reader.GetOptional(name + ".bias", {width}));
-  return module_math::Linear(x, weight, OrNull(bias));
 }
 
 Status RotateQueriesAndKeys(const CaseReader& reader, Module* module) {
@@ -117,15 +93,15 @@ Result<Module> ReadModule(const CaseReader& reader) {
   const int64_t tokens = hidden.extent(1);
   const int64_t q_width = module.heads * (module.nope + module.rope);
   if (q_rank > 0) {
-    ASSAY_TRY(Array q_latent, Project(reader, hidden, "q_a_proj", q_rank));
+    ASSAY_TRY(Array q_latent, reader.Project(hidden, "q_a_proj", q_rank));
     ASSAY_TRY(const Array weight, reader.Get("q_a_layernorm.weight", {q_rank}));
     module_math::RmsNorm(q_latent, &weight, {.epsilon = epsilon});
-    ASSAY_TRY(module.q, Project(reader, q_latent, "q_b_proj", q_width));
+    ASSAY_TRY(module.q, reader.Project(q_latent, "q_b_proj", q_width));
   } else {
-    ASSAY_TRY(module.q, Project(reader, hidden, "q_proj", q_width));
+    ASSAY_TRY(module.q, reader.Project(hidden, "q_proj", q_width));
   }
   module.q = module.q.Reshaped({batch, tokens, module.heads, module.nope + module.rope});
-  ASSAY_TRY(const Array compressed, Project(reader, hidden, "kv_a_proj_with_mqa", module.rank + module.rope));
+  ASSAY_TRY(const Array compressed, reader.Project(hidden, "kv_a_proj_with_mqa", module.rank + module.rope));
   module.latent = compressed.Slice(2, 0, module.rank);
   module.k_rope = compressed.Slice(2, module.rank, module.rank + module.rope);
   ASSAY_TRY(const Array norm, reader.Get("kv_a_layernorm.weight", {module.rank}));
@@ -228,7 +204,7 @@ Result<CaseOutputs> RunModule(const ConformanceCase& conformance_case, const Att
   ASSAY_TRY(const Array mixed, form == Form::kExpanded ? AttendExpanded(module, attend) : AttendAbsorbed(module, attend));
   const int64_t channels = module.heads * module.value;
   ASSAY_TRY(const TensorView* hidden, reader.View("hidden_states", {kAnyExtent, kAnyExtent, kAnyExtent}));
-  ASSAY_TRY(const Array output, Project(reader, mixed.Reshaped({mixed.extent(0), mixed.extent(1), channels}), "o_proj", hidden->shape[2]));
+  ASSAY_TRY(const Array output, reader.Project(mixed.Reshaped({mixed.extent(0), mixed.extent(1), channels}), "o_proj", hidden->shape[2]));
   ASSAY_TRY(const Array rope, CachedRope(reader, module));
   CaseOutputs outputs;
   AddOutput(&outputs, "output", output);
