@@ -46,7 +46,7 @@ struct Curve {
 
 // A picture: what its axes are and its lines. Pictures without data are not made; the reason stands in their place.
 struct Figure {
-  std::string id;  // "ttft_distribution", "roofline", "error_growth", ...
+  std::string id;  // "ttft_ms", "roofline", "error_growth", ...
   std::string title;
   std::string x_label, y_label;  // with units
   bool x_log = false, y_log = false;
@@ -62,7 +62,7 @@ struct CrossoverMap {
   struct Cell {
     std::string winner;      // letter; empty: no candidate has a time there
     double margin = 0;       // runner-up's time over the winner's, minus 1
-    bool decided = false;    // the intervals of winner and runner-up do not overlap
+    bool decided = false;    // the winner's interval lies below every other's, and none is extrapolated
     double traffic_share = 0;
   };
   std::vector<Cell> cells;  // row-major: concurrency, then context
@@ -89,7 +89,7 @@ struct AuditProbe {
 
 // A change of one condition that changes the advice; found by search and confirmed by running the decision there.
 struct Flip {
-  std::string factor;  // "rate_scale", "prompt_tokens_scale", "assume.host_us_per_step", ...
+  std::string factor;  // "rate_factor", "prompt_length_factor", "assume.host_us_per_step", ...
   double at = 0;       // value of the factor at which the advice differs
   double today = 0;
   double same_at = 0;  // the nearest value on the way at which the advice is still today's: within 2 % where the axis is continuous
@@ -102,7 +102,7 @@ struct AuditResult {
   std::string run_id;
   std::string usecase_path;
   std::string command;  // reproduces the whole audit
-  std::string date;     // ISO, UTC
+  std::string date;     // ISO 8601, UTC
   std::string version;
   std::string machine;  // one line
   uint64_t seed = 0;

@@ -24,7 +24,7 @@ struct AuditSetting {
   Store* store = nullptr;  // for artifacts: curves and raw samples
 };
 
-// A row of the audit: `scope` and `metric` make its id. `sub_scope` is for numbers that come once a shape or percentile.
+// A row of the audit: `scope` and `metric` make its id.
 Measurement AuditRow(const AuditSetting& setting, std::string scope, std::string metric, std::string probe, Quantity quantity);
 
 std::vector<StudyCell> ArithmeticCells(const AuditSetting& setting);

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ctime>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -18,19 +17,11 @@
 #include "formats/text.h"
 #include "machine/fingerprint.h"
 #include "serving/platform_names.h"
+#include "store/time.h"
 #include "study/runner.h"
 
 namespace assay {
 namespace {
-
-std::string UtcNow() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M UTC", &utc);
-  return text;
-}
 
 // One line: processor, backend, cores, memory.
 std::string MachineLine(const machine::Fingerprint& f) {

@@ -24,7 +24,7 @@ struct AuditRequest {
   bool resume = true;
   bool quiet = false;
   bool search_flips = true;
-  std::string command;  // as the user typed it
+  std::string command;  // that repeats the audit
   std::string version;
 };
 

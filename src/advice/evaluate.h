@@ -1,5 +1,5 @@
-// Evaluate: all candidates of a use case under one set of conditions, from simulation to advice. The audit calls it once; the search for
-// flips calls its quick form many times.
+// All candidates of a use case under one set of conditions: what the decision needs of each, and the search for the change of one condition
+// that changes the advice.
 #pragma once
 
 #include <string>

@@ -20,7 +20,7 @@ struct MechanismArgument {
   friend bool operator==(const MechanismArgument&, const MechanismArgument&) = default;
 };
 
-// "mla(512,64)" or "quest(budget_tokens=2048)". Positional arguments come first.
+// "mla(512,64)" or "quest(budget_pages=32)". Positional arguments come first.
 struct MechanismCall {
   std::string id;
   std::vector<MechanismArgument> arguments;

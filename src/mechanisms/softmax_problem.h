@@ -1,5 +1,5 @@
 // What mechanisms with queries, keys and values share around the truth: which roles a problem may carry, contradictions in shapes, random
-// examples in every storage form, and the fp64 rows that references read. The formulas themselves are in each mechanism's reference.h.
+// examples in every storage form, and the parts of their costs. The rows that references read are in softmax_reference.h.
 #pragma once
 
 #include <initializer_list>

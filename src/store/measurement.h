@@ -28,7 +28,7 @@ struct Subject {
   std::string parameters{};      // "kv_heads=8,head_dim=128", canonical order
   std::string implementation{};  // "assay/avx2", "h100_sxm/vllm/0.24.0"; empty when only arithmetic
   int revision = 0;            // of the mechanism's folder
-  std::string kernel_hash{};     // of the code that ran; empty when none did
+  std::string kernel_hash{};     // of a kernel that a user brings; ours are known by implementation and revision
 };
 
 // The conditions of a cell: name -> value, kept sorted by name.

@@ -95,7 +95,7 @@ struct Probe {
 
 std::span<const Probe> MaskProbes();        // T01-T06, T09
 std::span<const Probe> SoftmaxProbes();     // T10, T12
-std::span<const Probe> InvarianceProbes();  // T15
+std::span<const Probe> InvarianceProbes();  // T11, T15
 std::span<const Probe> RecurrentProbes();   // T20-T22
 std::span<const Probe> MemoryProbes();      // T27-T31
 std::vector<Probe> AllProbes();
