@@ -20,6 +20,15 @@ std::string DataDirectory() { return std::string(ASSAY_SHARED_DATA_DIR) + "/conf
 #define SKIP_WITHOUT_DATA() \
   if (!std::filesystem::exists(DataDirectory())) GTEST_SKIP() << "no outside vectors at " << DataDirectory()
 
+// A plain clone has no outside vectors, but these: written by a script that shares no code with the program.
+TEST(Conformance, OurOwnSmallCasesPass) {
+  const auto report = VerifyCases(ASSAY_SOURCE_DIR "/tests/conformance", {});
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  for (const CaseVerdict& verdict : report->cases) EXPECT_EQ(verdict.outcome, CaseOutcome::kPassed) << verdict.path << ": " << verdict.reason;
+  EXPECT_EQ(report->total.passed, 3);
+  EXPECT_GE(report->kernel_runs, 3);
+}
+
 TEST(Conformance, EveryCaseOfAKnownOperatorPasses) {
   SKIP_WITHOUT_DATA();
   const auto report = VerifyCases(DataDirectory(), {});
