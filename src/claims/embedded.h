@@ -1,4 +1,4 @@
-// The TOML files of claims/ and predictions/, carried inside the program (cmake/AssayClaims.cmake writes the lists).
+// The TOML files of claims/ and predictions/, carried inside the program (cmake/AssayEmbed.cmake writes the lists).
 #pragma once
 
 #include <span>

@@ -1,4 +1,4 @@
-// The files of models/ as they are built into the program (cmake/AssayFormats.cmake writes the definition), so that it
+// The files of models/ as they are built into the program (cmake/AssayEmbed.cmake writes the definition), so that it
 // needs no data folder.
 #pragma once
 
