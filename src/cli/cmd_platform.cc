@@ -1,7 +1,6 @@
 // assay platform list|show|fit|score: accelerator profiles.
 #include <CLI/CLI.hpp>
 #include <cmath>
-#include <ctime>
 #include <fmt/format.h>
 #include <fstream>
 #include <memory>
@@ -11,6 +10,7 @@
 #include "platform/fit.h"
 #include "platform/score.h"
 #include "serving/score_serving.h"
+#include "store/time.h"
 
 namespace assay::cli {
 namespace {
@@ -104,10 +104,7 @@ int Fit(const Options& options, const Common& common) {
   FitNotes notes;
   auto profile = FitProfile(tables, options.origin, &notes);
   if (!profile) return Fail(profile.error());
-  char date[16] = {};
-  const std::time_t now = std::time(nullptr);
-  std::strftime(date, sizeof date, "%Y-%m-%d", std::gmtime(&now));
-  profile->date = date;
+  profile->date = UtcToday();
   for (const std::string& note : notes.skipped) fmt::print(stderr, "skipped {}\n", note);
   const std::string text = WriteProfile(*profile);
   if (options.out.empty()) {
