@@ -18,7 +18,7 @@ Result<Forecast> MakeForecast(std::span<const Request> requests, const Setting& 
     const Watch watch = [&](double share) { return setting.watch((static_cast<double>(i) + share) / static_cast<double>(kOrder.size())); };
     const std::clock_t start = std::clock();
     ASSAY_TRY(Outcome outcome, Simulate(requests, deployment.policy, deployment.pools[kOrder[i]], steps, setting.clients, setting.watch ? watch : Watch()));
-    const Summary summary = Summarise(outcome, setting.warm_up);
+    const Summary summary = Summarise(outcome);
     forecast.stopped = outcome.stopped;
     if (outcome.stopped && i > 0) {
       forecast.fast = forecast.slow = Summary();

@@ -24,7 +24,6 @@ struct Forecast {
 struct Setting {
   const Deployment* deployment = nullptr;
   Clients clients = {};
-  size_t warm_up = 0;                  // requests simulated but not reported
   Watch watch = {};                    // sees the share of all runs of a forecast
 };
 Result<Forecast> MakeForecast(std::span<const Request> requests, const Setting& setting);

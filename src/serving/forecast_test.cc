@@ -5,9 +5,9 @@
 #include <fstream>
 
 #include "formats/table.h"
-#include "serving/arrivals.h"
 #include "serving/forecast.h"
 #include "serving/score_serving.h"
+#include "serving/synthetic_test.h"
 #include "serving/workload.h"
 
 namespace assay::serving {

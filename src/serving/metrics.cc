@@ -65,14 +65,13 @@ Backlog BacklogOf(const Outcome& outcome) {
   return backlog;
 }
 
-Summary Summarise(const Outcome& outcome, size_t skip) {
+Summary Summarise(const Outcome& outcome) {
   Summary summary;
   std::vector<double> ttft, tpot, e2e;
   double tokens = 0;
   double first_ms = outcome.virtual_ms;
   double last_ms = 0;
-  for (size_t i = std::min(skip, outcome.requests.size()); i < outcome.requests.size(); ++i) {
-    const RequestTimes& r = outcome.requests[i];
+  for (const RequestTimes& r : outcome.requests) {
     if (!r.served()) continue;
     ttft.push_back(r.ttft_ms());
     // One token has no time between tokens.

@@ -40,7 +40,6 @@ struct Summary {
   double requests_per_s = 0;
   Backlog backlog;
 };
-// Requests before `skip` (a client's warm-up) are simulated but not reported.
-Summary Summarise(const Outcome& outcome, size_t skip = 0);
+Summary Summarise(const Outcome& outcome);
 
 }  // namespace assay::serving

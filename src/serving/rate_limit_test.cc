@@ -3,9 +3,9 @@
 
 #include "formats/model_spec.h"
 #include "platform/model_steps.h"
-#include "serving/arrivals.h"
 #include "serving/deployment.h"
 #include "serving/rate_limit.h"
+#include "serving/synthetic_test.h"
 
 namespace assay::serving {
 namespace {
