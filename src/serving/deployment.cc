@@ -10,7 +10,8 @@
 namespace assay::serving {
 namespace {
 
-// Device memory that neither weights nor cache use (activations, graphs, workspace), unless the use case says better: sources say 2 to 6 GiB.
+// Device memory that neither weights nor cache use (activations, graphs, workspace), unless the use case says better: an assumed range around
+// the 3.5 GiB that AIConfigurator reserves by default.
 constexpr formats::Interval kMemoryOverheadGib = {2, 6};
 
 // What is assumed goes before the platform's own ranges. `draw` is those of a corner already.
