@@ -46,3 +46,12 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   endforeach()
 endif()
 assay_not_precompiled(${kernel_dir}/simd_probe_avx2_test.cc ${kernel_dir}/simd_probe_avx512_test.cc)
+
+# kernels_forced_X: each backend forced through the switch that users have. Cheap, because the folder's own test runs every kernel on
+# every table; this holds that the switch is heard by every family of kernels.
+function(assay_forced_backend_tests)
+  foreach(backend generic avx2 avx512)
+    add_test(NAME kernels_forced_${backend} COMMAND kernels_test --gtest_brief=1 --gtest_filter=Dispatch.* WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(kernels_forced_${backend} PROPERTIES LABELS unit TIMEOUT 120 ENVIRONMENT ASSAY_BACKEND=${backend})
+  endforeach()
+endfunction()

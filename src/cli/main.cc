@@ -10,6 +10,7 @@
 
 #include "cli/command.h"
 #include "fmt/format.h"
+#include "kernels/dispatch.h"
 #include "store/nearest.h"
 
 namespace assay::cli {
@@ -94,6 +95,12 @@ int main(int argc, char** argv) {
 #include "cli/verbs.inc"
 #undef ASSAY_VERB
 
+  // A backend that nobody can run is refused by every verb: one that happens not to reach a kernel would pass as if it had been forced.
+  app.parse_complete_callback([] {
+    if (const auto table = assay::TableFor(assay::Backend::kAuto); !table.ok()) {
+      throw CLI::ValidationError("ASSAY_BACKEND", table.error().message);
+    }
+  });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
