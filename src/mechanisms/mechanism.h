@@ -126,6 +126,7 @@ struct Projection {
   // How tensor-parallel ranks share it: by columns what belongs to heads, by rows what sums heads back to the model's width, not at all what
   // all heads read.
   enum class Split { kColumns, kRows, kReplicated } split = Split::kColumns;
+  int64_t heads = 0;  // that the columns belong to: a rank holds one at least, so fewer than ranks are held more than once; 0: no bound
 };
 
 // Which rows of measured accelerator tables time this mixer: the serving model looks its kernel up by these. Heads are those of the layer

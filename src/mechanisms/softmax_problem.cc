@@ -294,8 +294,8 @@ LayerCost SoftmaxTraffic(const LayerShape& shape, const CostQuery& query, double
 std::vector<Projection> SoftmaxProjections(const LayerShape& shape, const ParameterSet& /*parameters*/) {
   const int64_t v_width = ValueWidth(shape);
   return {{"q", shape.query_heads * shape.head_dim, shape.model_dim},
-          {"k", shape.kv_heads * shape.head_dim, shape.model_dim},
-          {"v", shape.kv_heads * v_width, shape.model_dim},
+          {"k", shape.kv_heads * shape.head_dim, shape.model_dim, Projection::Split::kColumns, shape.kv_heads},
+          {"v", shape.kv_heads * v_width, shape.model_dim, Projection::Split::kColumns, shape.kv_heads},
           {"o", shape.model_dim, shape.query_heads * v_width, Projection::Split::kRows}};
 }
 

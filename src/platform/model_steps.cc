@@ -165,7 +165,8 @@ Result<StepModel> MakeStepModel(const formats::ModelSpec& spec, std::span<const 
     group.layers = static_cast<int>(count.layers);
     model.mixers.push_back(std::move(group));
     for (const Projection& projection : bound.mechanism->projections(shape, bound.parameters)) {
-      const double n = static_cast<double>(projection.n) / (projection.split == Projection::Split::kColumns ? tp : 1);
+      const double share = projection.heads > 0 ? HeadShare(projection.heads, tp) : 1.0 / tp;
+      const double n = static_cast<double>(projection.n) * (projection.split == Projection::Split::kColumns ? share : 1);
       const double k = static_cast<double>(projection.k) / (projection.split == Projection::Split::kRows ? tp : 1);
       for (int64_t layer = 0; layer < count.layers; ++layer) AddGemm(std::string(projection.name), n, k, options.weights, &model);
     }

@@ -83,6 +83,14 @@ TEST(ModelSteps, RanksShareProjectionsOfHeadsAndRepeatThoseThatAllHeadsRead) {
   EXPECT_EQ(four["o"], std::pair(one["o"].first, one["o"].second / 4));
 }
 
+TEST(ModelSteps, ARankProjectsOneKeyHeadAtLeast) {
+  for (const GemmGroup& gemm : Model("gqa(kv_heads=1)", {.tensor_parallel = 4}).gemms) {
+    if (gemm.name == "q" || gemm.name == "k" || gemm.name == "v") {
+      EXPECT_EQ(gemm.n, gemm.name == "q" ? 32 * 128 / 4 : 128) << gemm.name;
+    }
+  }
+}
+
 TEST(ModelSteps, RowsOfPlainAttentionTimeNoCapAndNoSink) {
   EXPECT_EQ(Model("gqa").mixers[0].decode_floor, nullptr);
   for (const char* stack : {"gqa(softcap=30)", "gqa(learned_sink=1)"}) {
