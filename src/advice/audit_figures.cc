@@ -64,17 +64,22 @@ Figure CacheGrowth(const AuditSetting& setting) {
   return figure;
 }
 
+// One line for a mechanism and the type of its operands: the worst of its kernels at each length. Each kernel's own stands in the store.
 Figure ErrorGrowthFigure(const AuditSetting& setting, const std::vector<Measurement>& rows) {
   Figure figure{.id = "error_growth", .title = "Error of our kernels against fp64", .x_label = "Keys", .y_label = "Largest row error (share of sum p|v|)", .x_log = true, .y_log = true};
   const json probes = ArtifactOf(setting, rows, "numerics", "finding_count");
   if (probes.is_object() && probes.contains("growth")) {
     for (const json& growth : probes["growth"]) {
-      Curve curve{.scope = growth["kernel"], .label = growth["kernel"], .basis = Basis::kMeasured};
+      const std::string mechanism = growth["mechanism"], kernel = growth["kernel"];
+      const std::string label = mechanism + kernel.substr(std::min(kernel.rfind(", "), kernel.size()));  // ", bf16 operands"
+      auto curve = std::find_if(figure.curves.begin(), figure.curves.end(), [&](const Curve& known) { return known.label == label; });
+      if (curve == figure.curves.end()) curve = figure.curves.insert(curve, {.scope = mechanism, .label = label, .basis = Basis::kMeasured});
       for (size_t i = 0; i < growth["lengths"].size(); ++i) {
-        const double error = growth["row_errors"][i].get<double>();
-        curve.points.push_back({.x = growth["lengths"][i].get<double>(), .y = error, .low = error, .high = error});
+        const double keys = growth["lengths"][i].get<double>(), error = growth["row_errors"][i].get<double>();
+        auto point = std::find_if(curve->points.begin(), curve->points.end(), [&](const CurvePoint& known) { return known.x == keys; });
+        if (point == curve->points.end()) point = curve->points.insert(point, {.x = keys});
+        if (error > point->y) *point = {.x = keys, .y = error, .low = error, .high = error};
       }
-      figure.curves.push_back(std::move(curve));
     }
   }
   if (figure.curves.empty()) figure.refused = "numerics were not measured in this audit";
@@ -85,6 +90,7 @@ Figure ErrorGrowthFigure(const AuditSetting& setting, const std::vector<Measurem
 Figure Roofline(const std::vector<Measurement>& rows) {
   Figure figure{.id = "roofline", .title = "Our kernels on this machine, beside its ceilings", .x_label = "Useful work per byte moved (FLOP/B)", .y_label = "GFLOP/s", .x_log = true, .y_log = true};
   struct Point {
+    std::string label;
     double intensity = 0, flops = 0, low = 0, high = 0;
   };
   std::map<std::string, Point> kernels;
@@ -96,6 +102,9 @@ Figure Roofline(const std::vector<Measurement>& rows) {
     if (row.metric == "ceiling_bytes_per_second") peak_bytes = std::max(peak_bytes, row.quantity.value);
     if (row.metric == "arithmetic_intensity") kernels[scope].intensity = row.quantity.value;
     if (row.metric == "achieved_flops_per_second") {
+      std::map<std::string, std::string> factors;
+      for (const Factor& factor : row.factors) factors[factor.name] = factor.value;
+      kernels[scope].label = fmt::format("{} {}, {} tokens, {}", row.subject.mechanism, factors["phase"], factors["tokens"], factors["dtype"]);
       kernels[scope].flops = row.quantity.value;
       kernels[scope].low = row.quantity.low;
       kernels[scope].high = row.quantity.high;
@@ -103,7 +112,7 @@ Figure Roofline(const std::vector<Measurement>& rows) {
   }
   for (const auto& [scope, point] : kernels) {
     if (point.intensity <= 0 || point.flops <= 0) continue;
-    figure.curves.push_back({.scope = scope, .label = scope.starts_with("cpu.") ? scope.substr(4) : scope, .basis = Basis::kMeasured,
+    figure.curves.push_back({.scope = scope, .label = point.label, .basis = Basis::kMeasured,
                              .points = {{.x = point.intensity, .y = point.flops / 1e9, .low = point.low / 1e9, .high = point.high / 1e9}}});
   }
   if (figure.curves.empty()) {

@@ -32,9 +32,13 @@ function digits(x, unit) {
 }
 
 // A bound shows which side of it the truth lies on.
-function withUnit(q) {
+function withoutUnit(q) {
   const sign = real(q.high) === Infinity ? "\u2265 " : real(q.low) === -Infinity ? "\u2264 " : "";
-  const text = sign + digits(q.value, q.unit);
+  return sign + digits(q.value, q.unit);
+}
+
+function withUnit(q) {
+  const text = withoutUnit(q);
   if (q.unit === "B" || q.unit === "fraction") return text;
   if (q.unit === "ratio") return `${text} x`;
   return `${text} ${q.unit}`;
@@ -42,15 +46,15 @@ function withUnit(q) {
 
 const rangeText = (q) => (q.low === q.high || !Number.isFinite(real(q.low)) || !Number.isFinite(real(q.high)) ? "" : `${digits(q.low, q.unit)} to ${digits(q.high, q.unit)}`);
 
-// A cell: the value, its interval, and its basis; or visibly blank with the reason.
-function cell(q, label, id) {
+// A cell: the value, its interval, and its basis; or visibly blank with the reason. The unit is left to a column's head that names it.
+function cell(q, label, id, unitInHead = false) {
   if (!q) return el("td", { "data-label": label, class: "refused", title: "not part of this audit" }, "");
   const how = `${q.origin}${id ? `\nassay explain ${id}` : ""}`;
   if (q.value === null || q.basis === "refused") {
     return el("td", { "data-label": label, class: "refused", title: how, tabindex: "0", "aria-label": `refused: ${q.origin}` }, "refused");
   }
   return el("td", { "data-label": label, class: "number", title: how },
-    el("span", {}, withUnit(q), el("span", { class: "basis" }, [q.basis, ...(q.flags ? q.flags.split(",") : [])].join(", ")), el("span", { class: "range" }, rangeText(q))));
+    el("span", {}, unitInHead ? withoutUnit(q) : withUnit(q), el("span", { class: "basis" }, [q.basis, ...(q.flags ? q.flags.split(",") : [])].join(", ")), el("span", { class: "range" }, rangeText(q))));
 }
 
 const section = (title, ...children) => {
@@ -70,23 +74,24 @@ function drawHead() {
       el("ul", {}, ...advice.unknown.map((text) => el("li", {}, text)))));
   }
   if (advice.next_command) head.append(el("p", {}, "Next: ", el("code", {}, advice.next_command)));
+  if (audit.notes.length) head.append(el("details", {}, el("summary", {}, `Taken as: ${audit.notes.length} ${audit.notes.length === 1 ? "note" : "notes"} on what was assumed or left out`), el("ul", {}, ...audit.notes.map((note) => el("li", {}, note)))));
   head.append(el("p", { class: "soft" }, `${audit.date} · Assay ${audit.version} · ${audit.machine} · seed ${audit.seed}`));
-  for (const note of audit.notes) head.append(el("p", { class: "soft" }, note));
 }
 
 function drawTimeBars() {
   const bars = [["decode", "step.attention_share_decode"], ["prefill", "step.attention_share_prefill"]].filter(([, id]) => rows.has(id));
   if (!bars.length) return;
-  const node = section("Where the time goes today");
+  const pair = el("div", { class: "bars" });
+  const node = section("Where the time goes today", pair);
   for (const [phase, id] of bars) {
     const q = rows.get(id);
-    if (q.value === null) { node.append(el("p", {}, `A ${phase} step: refused. ${q.origin}`)); continue; }
+    if (q.value === null) { pair.append(el("p", {}, `A ${phase} step: refused. ${q.origin}`)); continue; }
     const low = 100 * real(q.low), high = 100 * real(q.high);
-    node.append(el("h3", {}, `A ${phase} step of the baseline: attention ${low.toFixed(0)} to ${high.toFixed(0)} % `, el("span", { class: "basis" }, q.basis)),
+    pair.append(el("div", {}, el("h3", {}, `A ${phase} step of the baseline: attention ${low.toFixed(0)} to ${high.toFixed(0)} % `, el("span", { class: "basis" }, q.basis)),
       el("div", { class: "bar", role: "img", "aria-label": `attention takes ${low.toFixed(0)} to ${high.toFixed(0)} percent of a ${phase} step`, title: q.origin },
         el("span", { class: "attention", style: `width:${low}%` }, low > 12 ? "attention" : ""),
         el("span", { class: "spread", style: `width:${high - low}%` }, ""),
-        el("span", { class: "rest", style: `width:${100 - high}%` }, "everything else")));
+        el("span", { class: "rest", style: `width:${100 - high}%` }, "everything else"))));
   }
   const bound = rows.get("step.amdahl_bound");
   if (bound && bound.value !== null) {
@@ -96,13 +101,15 @@ function drawTimeBars() {
 
 function drawCandidates() {
   const columns = [
-    ["SLO headroom", "slo_headroom"], ["Max rate per replica", "max_rate_per_second"], ["Replicas", "replica_count"], ["TTFT p95", "ttft_ms_p95"], ["TPOT p95", "tpot_ms_p95"], ["Hours", "batch_hours"], ["Per document", "cost_usd_per_document"], ["Cost", "cost_usd_per_month"],
+    ["SLO headroom", "slo_headroom"], ["Max rate a replica", "max_rate_per_second"], ["Replicas", "replica_count"], ["TTFT p95", "ttft_ms_p95"], ["TPOT p95", "tpot_ms_p95"], ["Hours", "batch_hours"], ["Per document", "cost_usd_per_document"], ["Cost", "cost_usd_per_month"],
     ["KV per sequence", "kv_bytes_per_sequence"], ["Quality loss", "quality_loss_points"], ["Switching cost", "switching_cost_usd"], ["Break-even", "break_even_months"],
   ].filter(([, metric]) => letters.some((letter) => rows.has(`${letter}.${metric}`)));
+  const headUnit = (metric) => ({ ratio: "x", B: "", "": "" })[unitOf(metric)] ?? unitOf(metric);
+  const unitOf = (metric) => rows.get(letters.map((letter) => `${letter}.${metric}`).find((id) => rows.has(id))).unit;
   const table = el("table", { class: "stack" },
-    el("caption", {}, "Latencies and costs are those of the replicas beside them: as many as hold the traffic at the pessimistic end. Every number carries its basis; hatched cells are refused, with the reason on hover or focus. Grey: its interval."),
+    el("caption", {}, "Latencies and costs are those of the replicas beside them: as many as hold the traffic at the pessimistic end. Below each number: its basis and its interval. Hatched cells are refused, with the reason on hover or focus."),
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Candidate"), el("th", { scope: "col" }, "Standing"),
-      ...columns.map(([label]) => el("th", { scope: "col" }, label)), el("th", { scope: "col" }, "What breaks"))));
+      ...columns.map(([label, metric]) => el("th", { scope: "col", class: "number" }, label, el("span", { class: "unit" }, headUnit(metric)))), el("th", { scope: "col" }, "What breaks"))));
   const body = el("tbody");
   for (const candidate of audit.candidates) {
     const assessment = assessmentOf.get(candidate.letter);
@@ -111,7 +118,7 @@ function drawCandidates() {
       el("th", { scope: "row" }, el("span", {}, `${candidate.letter}  ${candidate.id}`,
         el("span", { class: "range soft", style: "display:block;font-weight:400;font-size:.8rem" }, `${candidate.stack}; cache ${candidate.kv}; ${candidate.implementation}; ${candidate.availability.replace("_", "-")}`))),
       el("td", { "data-label": "Standing" }, el("span", { class: `standing-${assessment.standing.split(" ")[0]}`, title: assessment.reason }, assessment.standing)),
-      ...columns.map(([label, metric]) => cell(rows.get(`${candidate.letter}.${metric}`), label, `${candidate.letter}.${metric}`)),
+      ...columns.map(([label, metric]) => cell(rows.get(`${candidate.letter}.${metric}`), headUnit(metric) ? `${label}, ${headUnit(metric)}` : label, `${candidate.letter}.${metric}`, true)),
       el("td", { "data-label": "What breaks" }, risks || "nothing known")));
   }
   table.append(body);
@@ -125,7 +132,9 @@ function drawCandidates() {
 const colour = (index) => getComputedStyle(document.documentElement).getPropertyValue(`--c${index % 7}`).trim();
 const colourOf = (scope, fallback) => colour(letters.includes(scope) ? letters.indexOf(scope) : fallback);
 
-const legend = (entries) => el("ul", { class: "legend" }, ...entries.map(([text, fill]) => el("li", {}, el("i", { style: `background:${fill}` }), text)));
+// Entries: text, colour, and for a line its dashes ("" for a solid one); without them a filled square.
+const legend = (entries) => el("ul", { class: "legend" }, ...entries.map(([text, fill, dashes]) =>
+  el("li", {}, el("i", { class: dashes === undefined ? "filled" : "", style: `border-top-color:${fill};border-top-style:${dashes ? "dashed" : "solid"}` }), text)));
 
 function drawFigure(figure) {
   const node = el("figure", {}, el("h3", {}, figure.title));
@@ -135,15 +144,21 @@ function drawFigure(figure) {
   }
   const marks = [];
   const points = [];
-  figure.curves.forEach((curve, index) => {
-    const stroke = colourOf(curve.scope, index);
+  // Curves of one scope share a colour and differ in dashes, so that no two lines look alike.
+  const scopes = [...new Set(figure.curves.map((curve) => curve.scope))];
+  const seen = new Map();
+  figure.curves.forEach((curve) => {
+    const stroke = colourOf(curve.scope, scopes.indexOf(curve.scope));
+    const repeat = seen.get(curve.scope) ?? 0;
+    seen.set(curve.scope, repeat + 1);
     const data = curve.points.map(([x, y, low, high]) => ({ x: real(x), y: real(y), low: real(low), high: real(high) })).filter((p) => Number.isFinite(p.x) && Number.isFinite(p.y));
-    points.push([curve.label, stroke]);
     const banded = data.filter((p) => Number.isFinite(p.low) && Number.isFinite(p.high) && p.high > p.low && (!figure.y_log || p.low > 0));
     const ceiling = curve.scope === "ceiling";
+    const dashes = ceiling ? "6 4" : ["", "2 3", "8 3 2 3"][repeat % 3];
+    points.push([curve.label, stroke, data.length > 1 ? dashes : undefined]);
     if (banded.length > 1) marks.push(Plot.areaY(banded, { x: "x", y1: "low", y2: "high", fill: stroke, fillOpacity: 0.15 }));
     else if (banded.length) marks.push(Plot.ruleX(banded, { x: "x", y1: "low", y2: "high", stroke }));
-    if (data.length > 1) marks.push(Plot.lineY(data, { x: "x", y: "y", stroke, strokeWidth: 1.75, strokeDasharray: ceiling ? "6 4" : undefined }));
+    if (data.length > 1) marks.push(Plot.lineY(data, { x: "x", y: "y", stroke, strokeWidth: 1.75, strokeDasharray: dashes || undefined }));
     if (data.length <= 24 && !ceiling) marks.push(Plot.dot(data, { x: "x", y: "y", r: 3, fill: stroke }));
   });
   const svg = Plot.plot({
