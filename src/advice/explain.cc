@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -24,6 +25,21 @@ void ReadArtifact(const Store& store, Explanation* explanation) {
   for (const auto& value : json) {
     if (value.is_number()) explanation->samples.push_back(value.get<double>());
   }
+}
+
+// "A.max_rate" is short for "A.max_rate_per_second": of the ids that go on as `id` begins, the one that does so longest; empty if none
+// shares more than the scope and three letters.
+std::string LongestCommonStart(std::string_view id, const std::vector<std::string>& ids) {
+  size_t longest = std::min(id.find('.'), id.size()) + 3;
+  std::string best;
+  for (const std::string& known : ids) {
+    const auto shared = static_cast<size_t>(std::mismatch(id.begin(), id.end(), known.begin(), known.end()).first - id.begin());
+    if (shared > longest) {
+      longest = shared;
+      best = known;
+    }
+  }
+  return best;
 }
 
 std::string Number(double value) { return std::isinf(value) ? (value > 0 ? "no upper bound" : "no lower bound") : fmt::format("{:.6g}", value); }
@@ -52,7 +68,8 @@ Result<Explanation> Explain(const Store& store, std::string_view id) {
       return explanation;
     }
   }
-  const std::string nearest = NearestName(id, ids);
+  std::string nearest = NearestName(id, ids);
+  if (nearest.empty()) nearest = LongestCommonStart(id, ids);
   return BadInput(fmt::format("no audit in {} has a number '{}'{}; `assay audit --json` lists all ids", store.path(), id,
                               nearest.empty() ? "" : ", did you mean '" + nearest + "'?"));
 }

@@ -263,7 +263,7 @@ TEST(Claims, AreFrozen) {
 }
 
 TEST(Claims, TheFreezeCoversTolerancesDomainMetricAndBaseline) {
-  const Claim& claim = Get("MLA-01");
+  const Claim claim = Get("MLA-01");
   const auto changes = [&](auto&& change) {
     Claim changed = claim;
     change(changed);

@@ -2,12 +2,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 
 #include "advice/audit_run.h"
 #include "cli/command.h"
 #include "fmt/format.h"
+#include "formats/text.h"
 #include "report/audit_json.h"
 #include "report/evidence_card.h"
 #include "report/html.h"
@@ -47,11 +47,10 @@ std::string CommandLine(const AuditArguments& arguments, const Common& common) {
   return command + fmt::format(" --seed {}", common.seed);
 }
 
-Status WriteFile(const std::string& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << text;
-  file.close();
-  if (!file) return EnvironmentError(fmt::format("{}: cannot be written; choose another place with --report or --cards. What was measured is stored", path));
+Status WriteAnswer(const std::string& path, const std::string& text) {
+  if (const Status written = formats::WriteFile(path, text); !written.ok()) {
+    return EnvironmentError(written.error().message + "; choose another place with --report or --cards. What was measured is stored");
+  }
   return Ok();
 }
 
@@ -62,8 +61,8 @@ Status WriteCards(const std::string& directory, const AuditResult& audit) {
   if (error) return EnvironmentError(fmt::format("{}: {}; choose another place with --cards", directory, error.message()));
   for (const AuditCandidate& candidate : audit.candidates) {
     const AuditResult card = EvidenceCard(audit, candidate.letter);
-    ASSAY_RETURN_IF_ERROR(WriteFile(fmt::format("{}/{}.json", directory, candidate.letter), AuditJson(card, true)));
-    ASSAY_RETURN_IF_ERROR(WriteFile(fmt::format("{}/{}.html", directory, candidate.letter), AuditHtml(card)));
+    ASSAY_RETURN_IF_ERROR(WriteAnswer(fmt::format("{}/{}.json", directory, candidate.letter), AuditJson(card, true)));
+    ASSAY_RETURN_IF_ERROR(WriteAnswer(fmt::format("{}/{}.html", directory, candidate.letter), AuditHtml(card)));
   }
   return Ok();
 }
@@ -93,7 +92,7 @@ int Run(const AuditArguments& arguments, const Common& common) {
   if (common.json) fmt::print("{}\n", AuditJson(audit, true));
   else fmt::print("{}", AuditText(audit, ColourOfStdout(), 110));
   std::fflush(stdout);
-  if (const Status written = WriteFile(arguments.report, AuditHtml(audit)); !written.ok()) return Fail(written.error());
+  if (const Status written = WriteAnswer(arguments.report, AuditHtml(audit)); !written.ok()) return Fail(written.error());
   if (!arguments.cards.empty()) {
     if (const Status written = WriteCards(arguments.cards, audit); !written.ok()) return Fail(written.error());
   }

@@ -11,6 +11,7 @@
 #include "claims/verdict.h"
 #include "cli/command.h"
 #include "fmt/format.h"
+#include "formats/text.h"
 #include "store/nearest.h"
 #include "store/store.h"
 

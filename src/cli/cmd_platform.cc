@@ -2,11 +2,11 @@
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <fmt/format.h>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "formats/text.h"
 #include "platform/fit.h"
 #include "platform/score.h"
 #include "serving/score_serving.h"
@@ -111,9 +111,7 @@ int Fit(const Options& options, const Common& common) {
     fmt::print("{}", text);
     return kFine;
   }
-  std::ofstream file(options.out, std::ios::binary);
-  file << text;
-  if (!file.flush()) return Fail(EnvironmentError(fmt::format("{}: cannot be written; is the folder there and writable?", options.out)));
+  if (const Status written = formats::WriteFile(options.out, text); !written.ok()) return Fail(written.error());
   if (!common.quiet) PrintSections(*profile);
   return kFine;
 }

@@ -6,6 +6,7 @@
 #include <exception>
 #include <limits>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "cli/command.h"
@@ -85,7 +86,8 @@ int main(int argc, char** argv) {
   Common common;
   app.add_flag("--json", common.json, "one JSON object on stdout instead of text");
   app.add_flag("--quiet,-q", common.quiet, "no progress on stderr");
-  app.add_option("--db", common.db_path, "path of the store (SQLite); default: assay.db in the user's data directory");
+  app.add_option("--db", common.db_path, "path of the store (SQLite); default: assay.db in the user's data directory")
+      ->check([](const std::string& path) { return std::string(path.empty() ? "an empty path; leave --db out for the default store" : ""); }, "");
   app.add_option_function<std::string>("--seed", [&](const std::string& text) { common.seed = ParseSeed(text); }, "root of every random stream")
       ->type_name("UINT")
       ->default_str(std::to_string(common.seed));
@@ -109,6 +111,9 @@ int main(int argc, char** argv) {
       return Finish(kFine);
     }
     return ExplainUsage(app, error);
+  } catch (const std::system_error& error) {
+    std::fprintf(stderr, "assay: %s\n", error.what());  // output that has nowhere to go: a full disk, a closed pipe
+    return kUnfitEnvironment;
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "assay: out of memory; use a smaller problem or give the process more\n");
     return kUnfitEnvironment;

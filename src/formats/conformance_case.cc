@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -69,6 +70,7 @@ class CaseParser {
       const std::string_view kind = NextWord(&rest);
       if (kind.empty()) continue;
       if (kind == "a") {
+        if (!case_.inputs.empty() || !case_.outputs.empty()) return Bad("an attribute after a tensor; attributes come first");
         ASSAY_RETURN_IF_ERROR(ParseAttribute(rest));
       } else if (kind == "t") {
         ASSAY_RETURN_IF_ERROR(ParseTensor(rest));
@@ -266,10 +268,14 @@ Result<Tensor> OpenVinoTensor(const nlohmann::json& object, const OpenVinoField&
 }  // namespace
 
 const TensorView* Case::Input(int index) const {
+  reads_.inputs.insert(index);
   return FindIndex(inputs, index);
 }
 const TensorView* Case::Input(std::string_view tensor_name) const {
-  return FindName(inputs, tensor_name);
+  for (const CaseTensor& input : inputs) {
+    if (input.name == tensor_name) return Input(input.index);
+  }
+  return nullptr;
 }
 const TensorView* Case::Output(int index) const {
   return FindIndex(outputs, index);
@@ -278,25 +284,53 @@ const TensorView* Case::Output(std::string_view tensor_name) const {
   return FindName(outputs, tensor_name);
 }
 
-int64_t Case::Int(std::string_view attribute, int64_t fallback) const {
+const CaseAttribute* Case::Find(std::string_view attribute) const {
   const auto found = attributes.find(attribute);
-  if (found == attributes.end()) return fallback;
-  const auto* value = std::get_if<int64_t>(&found->second);
-  return value ? *value : fallback;
+  if (found == attributes.end()) return nullptr;
+  reads_.attributes.emplace(attribute);
+  return &found->second;
+}
+
+int64_t Case::Int(std::string_view attribute, int64_t fallback) const {
+  const CaseAttribute* found = Find(attribute);
+  if (found == nullptr) return fallback;
+  if (const auto* value = std::get_if<int64_t>(found)) return *value;
+  reads_.misread.emplace(attribute);
+  return fallback;
 }
 
 double Case::Float(std::string_view attribute, double fallback) const {
-  const auto found = attributes.find(attribute);
-  if (found == attributes.end()) return fallback;
-  if (const auto* value = std::get_if<double>(&found->second)) return *value;
-  const auto* value = std::get_if<int64_t>(&found->second);
-  return value ? static_cast<double>(*value) : fallback;
+  const CaseAttribute* found = Find(attribute);
+  if (found == nullptr) return fallback;
+  if (const auto* value = std::get_if<double>(found)) return *value;
+  if (const auto* value = std::get_if<int64_t>(found)) return static_cast<double>(*value);
+  reads_.misread.emplace(attribute);
+  return fallback;
 }
 
 std::string Case::Str(std::string_view attribute, std::string_view fallback) const {
-  const auto found = attributes.find(attribute);
-  const auto* value = found == attributes.end() ? nullptr : std::get_if<std::string>(&found->second);
-  return value ? *value : std::string(fallback);
+  const CaseAttribute* found = Find(attribute);
+  if (found == nullptr) return std::string(fallback);
+  if (const auto* value = std::get_if<std::string>(found)) return *value;
+  reads_.misread.emplace(attribute);
+  return std::string(fallback);
+}
+
+std::vector<std::string> Case::Unread() const {
+  std::vector<std::string> names;
+  for (const auto& [attribute, value] : attributes) {
+    if (!reads_.attributes.contains(attribute)) names.push_back(fmt::format("attribute '{}'", Printable(attribute)));
+  }
+  for (const CaseTensor& input : inputs) {
+    if (!reads_.inputs.contains(input.index)) names.push_back(fmt::format("input '{}'", Printable(input.name)));
+  }
+  return names;
+}
+
+std::vector<std::string> Case::Misread() const {
+  std::vector<std::string> names;
+  for (const std::string& attribute : reads_.misread) names.push_back(fmt::format("attribute '{}'", Printable(attribute)));
+  return names;
 }
 
 Result<Case> ParseCaseText(std::string_view text, const std::string& path) {
@@ -362,10 +396,13 @@ Result<std::vector<std::string>> ListCaseFiles(const std::string& directory) {
   for (; walk != std::filesystem::recursive_directory_iterator(); walk.increment(code)) {
     if (++seen > 10 * kMostFiles || files.size() > kMostFiles)
       return BadInput(fmt::format("{}: too many files below it; give the folder of the cases itself", directory));
+    // Whatever bears a case's name is read or named as unreadable: a dangling link or a pipe is no case passed over.
     std::error_code ignored;
-    if (!walk->is_regular_file(ignored)) continue;
+    if (walk->is_directory(ignored) && !walk->is_symlink(ignored)) continue;
     const std::filesystem::path& path = walk->path();
-    if (path.extension() == ".txt" || path.filename() == kOpenVinoFile) files.push_back(path.string());
+    std::string extension = path.extension().string();
+    std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    if (extension == ".txt" || path.filename() == kOpenVinoFile) files.push_back(path.string());
   }
   if (code) return EnvironmentError(fmt::format("{}: {}", directory, code.message()));
   if (files.empty())

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -38,12 +39,27 @@ struct Case {
   [[nodiscard]] const TensorView* Input(std::string_view tensor_name) const;
   [[nodiscard]] const TensorView* Output(int index) const;
   [[nodiscard]] const TensorView* Output(std::string_view tensor_name) const;
-  [[nodiscard]] bool Has(std::string_view attribute) const { return attributes.find(attribute) != attributes.end(); }
-  // The attribute, or `fallback` where it is absent. An attribute of another type is `fallback` too, but an int serves
-  // as a float.
+  [[nodiscard]] bool Has(std::string_view attribute) const { return Find(attribute) != nullptr; }
+  // The attribute, or `fallback` where it is absent. An attribute of another type is `fallback` too, and told by
+  // Misread(); an int serves as a float.
   [[nodiscard]] int64_t Int(std::string_view attribute, int64_t fallback) const;
   [[nodiscard]] double Float(std::string_view attribute, double fallback) const;
   [[nodiscard]] std::string Str(std::string_view attribute, std::string_view fallback) const;
+
+  // What a reader of the case has passed over: an adapter that ignores an attribute or an input would call an answer
+  // right that follows another convention. `Misread` names attributes asked for as another type than they have.
+  void ForgetReads() const { reads_ = {}; }
+  [[nodiscard]] std::vector<std::string> Unread() const;   // "attribute 'x'", "input 'y'"
+  [[nodiscard]] std::vector<std::string> Misread() const;  // "attribute 'x'"
+
+ private:
+  [[nodiscard]] const CaseAttribute* Find(std::string_view attribute) const;
+
+  struct Reads {
+    std::set<std::string, std::less<>> attributes, misread;
+    std::set<int> inputs;
+  };
+  mutable Reads reads_;
 };
 
 // `path` is for messages and names only. At most 64 MB of text, 6 dimensions, 64 tensors a side.

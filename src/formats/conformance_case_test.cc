@@ -1,8 +1,12 @@
 #include "formats/conformance_case.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <csignal>
 #include <filesystem>
 #include <map>
 
@@ -149,6 +153,32 @@ TEST(ConformanceCase, ReadsEverySharedVector) {
   EXPECT_EQ(ops["openvino"], 2);
   EXPECT_GE(ops["Attention"], 51);
   EXPECT_GE(files->size(), 300u);
+}
+
+TEST(WriteFile, ReplacesAFileWholeOrNotAtAll) {
+  const auto folder = std::filesystem::temp_directory_path() / fmt::format("assay_write_{}", getpid());
+  std::filesystem::create_directories(folder);
+  const std::string path = folder / "report.html", link = folder / "link.html";
+  ASSERT_TRUE(WriteFile(path, "old").ok());
+  std::filesystem::create_symlink(path, link);
+  ASSERT_TRUE(WriteFile(link, "new").ok());
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(ReadFile(path, 100).value(), "new");
+
+  // A file-size limit stands in for the full disk: the write fails midway.
+  signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{.rlim_cur = 10, .rlim_max = before.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &small);
+  const Status written = WriteFile(path, std::string(100, 'x'));
+  setrlimit(RLIMIT_FSIZE, &before);
+  signal(SIGXFSZ, SIG_DFL);
+  EXPECT_FALSE(written.ok());
+  EXPECT_EQ(ReadFile(path, 100).value(), "new");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 2) << "the unfinished file was left behind";
+  EXPECT_FALSE(WriteFile(folder / "absent" / "x", "x").ok());
+  std::filesystem::remove_all(folder);
 }
 
 TEST(ConformanceCase, AFolderWithoutCasesIsAnError) {

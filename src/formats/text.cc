@@ -8,7 +8,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <vector>
 
@@ -54,7 +57,7 @@ Result<std::string> ReadRegularFile(const std::string& path, size_t max_bytes, E
     const int code = errno;
     std::string message =
         fmt::format("{}: cannot be opened ({}); check the path and its permissions", path, std::strerror(code));
-    return code == ENOENT || code == ENOTDIR || code == ENAMETOOLONG ? BadInput(message) : EnvironmentError(message);
+    return code == ENOENT || code == ENOTDIR || code == ENAMETOOLONG || code == ELOOP ? BadInput(message) : EnvironmentError(message);
   }
   struct stat info{};
   if (fstat(file.fd, &info) != 0) return EnvironmentError(fmt::format("{}: {}", path, std::strerror(errno)));
@@ -85,6 +88,32 @@ Result<std::string> ReadFile(const std::string& path, size_t max_bytes) {
 
 Result<std::string> ReadFilePrefix(const std::string& path, size_t max_bytes) {
   return ReadRegularFile(path, max_bytes, Excess::kLeftOut);
+}
+
+Status WriteFile(const std::string& path, std::string_view text) {
+  const auto failed = [&](int code) { return EnvironmentError(fmt::format("{}: cannot be written ({})", path, std::strerror(code))); };
+  std::error_code unresolved;
+  const std::filesystem::path target = std::filesystem::canonical(path, unresolved);  // a link keeps pointing at its file
+  const std::string place = unresolved ? path : target.string();
+  struct stat info{};
+  const bool exists = stat(place.c_str(), &info) == 0;
+  const bool in_place = exists && !S_ISREG(info.st_mode);
+  std::string name = in_place ? place : place + ".XXXXXX";
+  const Descriptor file{in_place ? open(name.c_str(), O_WRONLY | O_CLOEXEC) : mkostemp(name.data(), O_CLOEXEC)};
+  if (file.fd < 0) return failed(errno);
+  int code = 0;
+  while (!text.empty() && code == 0) {
+    const ssize_t put = write(file.fd, text.data(), text.size());
+    if (put >= 0) text.remove_prefix(static_cast<size_t>(put));
+    else if (errno != EINTR) code = errno;
+  }
+  if (in_place) return code == 0 ? Ok() : Status(failed(code));
+  const mode_t mask = umask(0);
+  umask(mask);
+  if (code == 0 && (fchmod(file.fd, exists ? info.st_mode & 07777 : 0666 & ~mask) != 0 || fsync(file.fd) != 0 || rename(name.c_str(), place.c_str()) != 0)) code = errno;
+  if (code == 0) return Ok();
+  unlink(name.c_str());
+  return failed(code);
 }
 
 std::string At(std::string_view path, int64_t line) {

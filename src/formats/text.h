@@ -22,6 +22,9 @@ Result<std::string> ReadFile(const std::string& path, size_t max_bytes);
 // The first `max_bytes` of a regular file of any size (a header).
 Result<std::string> ReadFilePrefix(const std::string& path, size_t max_bytes);
 
+// Writes all of `text` or leaves what stood there: to a file beside `path` that then takes its name. A device or pipe is written as it is.
+Status WriteFile(const std::string& path, std::string_view text);
+
 // "path:line"
 std::string At(std::string_view path, int64_t line);
 

@@ -85,6 +85,16 @@ Result<double> CaseReader::Finite(std::string_view name, double fallback) const 
   return value;
 }
 
+Status CaseReader::Agrees(std::string_view name, int64_t extent) const {
+  const int64_t stated = case_.Int(name, extent);
+  if (stated != extent) return BadInput(fmt::format("attribute '{}' is {}; the tensors have {}", name, stated, extent));
+  return Ok();
+}
+
+void CaseReader::Passes(std::initializer_list<std::string_view> names) const {
+  for (const std::string_view name : names) static_cast<void>(case_.Has(name));
+}
+
 Status CaseReader::Require(std::initializer_list<std::string_view> names) const {
   for (const std::string_view name : names) {
     if (!case_.Has(name)) return BadInput(fmt::format("attribute '{}' is missing", name));

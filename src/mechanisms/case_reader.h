@@ -33,6 +33,10 @@ class CaseReader {
   // An integer attribute within [low, high]; `fallback` if absent.
   [[nodiscard]] Result<int64_t> Int(std::string_view name, int64_t fallback, int64_t low, int64_t high) const;
   [[nodiscard]] Result<double> Finite(std::string_view name, double fallback) const;
+  // A count that the case may state although its tensors have it: BadInput if it is stated and is another.
+  [[nodiscard]] Status Agrees(std::string_view name, int64_t extent) const;
+  // Attributes that change nothing in this case's answer; any other that stays unread makes the case one not understood.
+  void Passes(std::initializer_list<std::string_view> names) const;
   // An attribute that must be there.
   [[nodiscard]] Status Require(std::initializer_list<std::string_view> names) const;
   [[nodiscard]] bool WantsOutput(std::string_view name) const { return case_.Output(name) != nullptr; }

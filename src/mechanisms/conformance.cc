@@ -1,6 +1,7 @@
 #include "mechanisms/conformance.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -120,10 +121,17 @@ AdapterResult RunOne(const Mechanism* mechanism, const CaseAdapter& adapter, con
     return Ok();
   };
   const std::string who = mechanism != nullptr ? fmt::format("{} reference", mechanism->id) : std::string("reference");
+  conformance_case.ForgetReads();
   const auto outputs = adapter.run(conformance_case, attend);
   if (!outputs.ok()) {
     const bool outside = outputs.error().kind == ErrorKind::kUnsupported;
     return {outside ? CaseOutcome::kSkipped : CaseOutcome::kFailed, outputs.error().message};
+  }
+  if (const auto misread = conformance_case.Misread(); !misread.empty()) {
+    return {CaseOutcome::kFailed, fmt::format("{} has another type than operator {} gives it", fmt::join(misread, ", "), conformance_case.op)};
+  }
+  if (const auto unread = conformance_case.Unread(); !unread.empty()) {
+    return {CaseOutcome::kSkipped, fmt::format("{} of operator {} is not understood here", fmt::join(unread, ", "), conformance_case.op)};
   }
   if (const Status same = CompareOutputs(conformance_case, *outputs); !same.ok()) {
     return {CaseOutcome::kFailed, fmt::format("{}: {}", who, same.error().message)};

@@ -191,6 +191,44 @@ TEST_F(Cases, ShapesThatContradictTheOperatorFailAndDoNotCrash) {
   EXPECT_EQ(report->total.failed, 4);
 }
 
+// An ignored attribute or input is another function: equal numbers would be luck.
+TEST_F(Cases, WhatNoAdapterReadsMakesACaseNotUnderstood) {
+  const std::string good = std::string(kGood) + "3\n";
+  const auto with = [&](const char* attribute, const char* input) {
+    std::string text = good;
+    text.insert(text.find("t out"), input);
+    return text.insert(text.find("t in"), attribute);
+  };
+  Write("alibi.txt", with("a alibi_max_bias float 8\n", ""));
+  Write("bias.txt", with("", "t in 9 attn_bias float32 1 1\n0\n"));
+  Write("heads.txt", with("a q_num_heads int 1\na kv_num_heads int 1\n", ""));
+  Write("other_heads.txt", with("a q_num_heads int 2\n", ""));
+  Write("type.txt", with("a scale str half\n", ""));
+  const auto report = VerifyCases(directory_.string(), {});
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  const auto outcome = [&](const std::string& name) {
+    const auto found = std::find_if(report->cases.begin(), report->cases.end(), [&](const CaseVerdict& verdict) { return verdict.name == name; });
+    return std::pair(found->outcome, found->reason);
+  };
+  EXPECT_EQ(outcome("alibi").first, CaseOutcome::kSkipped);
+  EXPECT_NE(outcome("alibi").second.find("'alibi_max_bias'"), std::string::npos);
+  EXPECT_EQ(outcome("bias").first, CaseOutcome::kSkipped);
+  EXPECT_NE(outcome("bias").second.find("'attn_bias'"), std::string::npos);
+  EXPECT_EQ(outcome("heads").first, CaseOutcome::kPassed) << outcome("heads").second;
+  EXPECT_EQ(outcome("other_heads").first, CaseOutcome::kFailed);
+  EXPECT_EQ(outcome("type").first, CaseOutcome::kFailed);
+  EXPECT_NE(outcome("type").second.find("another type"), std::string::npos);
+}
+
+TEST_F(Cases, AFileThatCannotBeReadIsNamedAndNotPassedOver) {
+  Write("good.TXT", std::string(kGood) + "3\n");
+  std::filesystem::create_symlink(directory_ / "gone", directory_ / "dangling.txt");
+  const auto report = VerifyCases(directory_.string(), {});
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  EXPECT_EQ(report->total.passed, 1);
+  EXPECT_EQ(report->total.failed, 1);
+}
+
 TEST_F(Cases, ACaseThatAsksForTooMuchIsSkippedWithItsFigures) {
   std::string zeros(2 * 60000, '0');
   for (size_t i = 1; i < zeros.size(); i += 2) zeros[i] = ' ';

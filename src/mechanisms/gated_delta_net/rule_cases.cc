@@ -124,6 +124,9 @@ Result<CaseOutputs> RunFunction(const CaseReader& reader, const Attend& attend, 
   ASSAY_TRY(Array q, reader.Get(names.q, {batch, tokens, kAnyExtent, kAnyExtent}));
   ASSAY_TRY(Array k, reader.Get(names.k, {batch, tokens, kAnyExtent, q.extent(3)}));
   const int64_t width = q.extent(3);
+  ASSAY_RETURN_IF_ERROR(reader.Agrees("num_k_heads", k.extent(2)));
+  ASSAY_RETURN_IF_ERROR(reader.Agrees("num_v_heads", states));
+  ASSAY_RETURN_IF_ERROR(reader.Agrees("num_heads", states));
   Array g, beta;
   if (!names.g.empty()) {
     if (options.channel_decay) {
@@ -163,6 +166,7 @@ Result<CaseOutputs> RunDeployed(const CaseReader& reader, const Attend& attend, 
   options.channel_decay = channel_decay;
   ASSAY_TRY(const int64_t l2norm, reader.Int("qk_l2norm", 0, 0, 1));
   options.l2norm = l2norm != 0;
+  reader.Passes({"form"});  // both forms compute one function, and every case is run in both
   ASSAY_TRY(options.l2norm_epsilon, reader.Finite("l2norm_epsilon", 1e-6));
   ASSAY_TRY(options.chunk_tokens, reader.Int("chunk_size", 64, 1, 1 << 20));
   return RunFunction(reader, attend, {}, options, form);

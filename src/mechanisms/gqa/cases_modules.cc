@@ -184,6 +184,8 @@ Result<CaseOutputs> RunRopeOrNope(const ConformanceCase& conformance_case, const
   ASSAY_TRY(const int64_t interleaved, reader.Int("rope_interleaved", 1, 0, 1));
   ASSAY_TRY(const int64_t tuned, reader.Int("temperature_tuning", 0, 0, 1));
   ASSAY_TRY(const double epsilon, reader.Finite("norm_epsilon", 1e-5));
+  if (use_rope != 1) reader.Passes({"rope_theta"});
+  if (use_rope == 1 || tuned != 1) reader.Passes({"floor_scale", "attn_scale"});
   if (use_rope == 1) {
     ASSAY_TRY(const Rope rope, ReadRope(reader, layer.head_dim, interleaved == 1 ? Rope::Pairing::kPairs : Rope::Pairing::kHalves));
     RotateAll(rope, &heads.q);
@@ -237,7 +239,9 @@ Result<CaseOutputs> RunDifferential(const ConformanceCase& conformance_case, con
   heads.v = module_math::Concatenate(2, {&pair, &pair});
   ASSAY_TRY(const Array maps, AttendLayer(layer, heads, attend));
 
-  ASSAY_TRY(const double lambda_init, reader.Finite("lambda_init", 0.8));
+  ASSAY_TRY(const int64_t layer_index, reader.Int("layer_idx", 0, 0, 1 << 20));
+  const double lambda_of_layer = 0.8 - 0.6 * std::exp(-0.3 * static_cast<double>(layer_index));
+  ASSAY_TRY(const double lambda_init, reader.Finite("lambda_init", reader.source().Has("layer_idx") ? lambda_of_layer : 0.8));
   ASSAY_TRY(const double epsilon, reader.Finite("norm_epsilon", 1e-5));
   ASSAY_TRY(const double lambda_1, DotOfInputs(reader, "lambda_q1", "lambda_k1", layer.head_dim));
   ASSAY_TRY(const double lambda_2, DotOfInputs(reader, "lambda_q2", "lambda_k2", layer.head_dim));

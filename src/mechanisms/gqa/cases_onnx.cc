@@ -44,6 +44,7 @@ struct OnnxCall {
 Result<Array> ReadHeads(const CaseReader& reader, std::string_view name, std::string_view heads_attribute, int rank) {
   if (rank == 4) {
     ASSAY_TRY(const Array tensor, reader.Get(name, {kAnyExtent, kAnyExtent, kAnyExtent, kAnyExtent}));
+    ASSAY_RETURN_IF_ERROR(reader.Agrees(heads_attribute, tensor.extent(1)));
     return tensor.Transposed({0, 2, 1, 3});
   }
   ASSAY_TRY(const Array tensor, reader.Get(name, {kAnyExtent, kAnyExtent, kAnyExtent}));

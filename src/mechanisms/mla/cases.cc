@@ -33,7 +33,10 @@ struct Module {
 Result<std::optional<Rope>> ReadRope(const CaseReader& reader, int64_t rope_dim) {
   const ConformanceCase& source = reader.source();
   const std::string mode = source.Str("rope_mode", "pairs");
-  if (mode == "none" || rope_dim == 0) return std::optional<Rope>();
+  if (mode == "none" || rope_dim == 0) {
+    reader.Passes({"rope_type", "rope_theta", "rope_attention_factor"});
+    return std::optional<Rope>();
+  }
   if (mode != "pairs" && mode != "halves") return Unsupported(fmt::format("rope_mode '{}'; known: none, pairs, halves", mode));
   module_math::RopeScaling scaling;
   scaling.type = source.Str("rope_type", "default");
