@@ -225,8 +225,14 @@ Result<AuditOutcome> RunAudit(Store& store, const AuditRequest& request) {
   if (study.failures.empty()) ASSAY_RETURN_IF_ERROR(store.Put(decided));
   std::move(decided.begin(), decided.end(), std::back_inserter(audit.rows));
   if (request.search_flips && !setting.usecase.platform.is_this_cpu) {
-    audit.flips = FindFlips({.usecase = &setting.usecase, .plans = &setting.plans, .serving = &serving, .conditions = setting.conditions,
-                             .today = audit.advice, .seed = request.seed, .command = request.command});
+    const FlipSearch search{.usecase = &setting.usecase, .plans = &setting.plans, .serving = &serving, .conditions = setting.conditions,
+                      .today = audit.advice, .seed = request.seed, .command = request.command};
+    if (!request.quiet) fmt::print(stderr, "what would flip the advice: at most {:g} s\n", search.seconds);
+    FlipsFound found = FindFlips(search);
+    audit.flips = std::move(found.flips);
+    if (!found.not_searched.empty()) {
+      audit.notes.push_back(fmt::format("The search for flips ended after its {:g} s, so these may flip the advice where it did not look: {}.", search.seconds, fmt::join(found.not_searched, ", ")));
+    }
   }
   ASSAY_TRY(audit.claims, JudgeClaims(setting, audit.rows, &audit.notes));
   for (const CandidatePlan& plan : setting.plans) audit.candidates.push_back(Describe(plan, setting.usecase));

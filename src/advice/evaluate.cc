@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <functional>
 
@@ -144,10 +145,12 @@ double Shown(double value, double same) {
   return (value > same ? std::ceil(value / power - 1e-9) : std::floor(value / power + 1e-9)) * power;
 }
 
-// Halves the bracket in ratio until its ends are within kFlipPrecision; `same` keeps today's advice, `far` does not, by the quick form or in full.
+using OutOfTime = std::function<bool()>;
+
+// Halves the bracket in ratio until its ends are within kFlipPrecision, or time is over; `same` keeps today's advice, `far` does not, by the quick form or in full.
 template <class Same>
-void Bisect(double* same, double* far, const Same& is_same) {
-  while (std::fabs(std::log(*far / *same)) > std::log(1 + kFlipPrecision)) {
+void Bisect(double* same, double* far, const OutOfTime& out_of_time, const Same& is_same) {
+  while (!out_of_time() && std::fabs(std::log(*far / *same)) > std::log(1 + kFlipPrecision)) {
     const double middle = std::sqrt(*same * *far);
     (is_same(middle) ? *same : *far) = middle;
   }
@@ -155,10 +158,11 @@ void Bisect(double* same, double* far, const Same& is_same) {
 
 // The nearest value of a knob, in its direction, at which the advice differs: the quick form finds the bracket, and both of its ends are then
 // confirmed by full evaluation, which takes over where it disagrees.
-std::optional<Flip> FindFlip(const FlipSearch& search, const Knob& knob) {
+std::optional<Flip> FindFlip(const FlipSearch& search, const Knob& knob, const OutOfTime& out_of_time) {
   const Trials trials(search, knob);
   double same = knob.today;
   for (const double trial : knob.trials) {
+    if (out_of_time()) break;
     if (trials.QuickSame(trial)) {
       same = trial;
       continue;
@@ -173,12 +177,12 @@ std::optional<Flip> FindFlip(const FlipSearch& search, const Knob& knob) {
     const bool bracketed = near > 0 && far > 0 && (near != knob.today || knob.today_is_a_value || (trials.QuickSame(near) && trials.FullSame(near)));
     const auto search_in_full = [&](double from, double to) {
       near = from, far = to;
-      Bisect(&near, &far, [&](double value) { return trials.FullSame(value); });
+      Bisect(&near, &far, out_of_time, [&](double value) { return trials.FullSame(value); });
       far = Shown(far, near);
       there = trials.Full(far);
     };
     if (bracketed) {
-      Bisect(&near, &far, [&](double value) { return trials.QuickSame(value); });
+      Bisect(&near, &far, out_of_time, [&](double value) { return trials.QuickSame(value); });
       far = Shown(far, near);
       there = trials.Full(far);
       if (SameAdvice(there, search.today)) search_in_full(far, trial);
@@ -250,12 +254,15 @@ CandidateFacts FactsOf(const formats::UseCase& usecase, const CandidatePlan& pla
   return facts;
 }
 
-std::vector<Flip> FindFlips(const FlipSearch& search) {
-  std::vector<Flip> flips;
+FlipsFound FindFlips(const FlipSearch& search) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(search.seconds);
+  const OutOfTime out_of_time = [end] { return std::chrono::steady_clock::now() >= end; };
+  FlipsFound found;
   for (const Knob& knob : KnobsOf(search)) {
-    if (const auto flip = FindFlip(search, knob)) flips.push_back(*flip);
+    if (const auto flip = FindFlip(search, knob, out_of_time)) found.flips.push_back(*flip);
+    else if (out_of_time() && (found.not_searched.empty() || found.not_searched.back() != knob.name)) found.not_searched.push_back(knob.name);
   }
-  return flips;
+  return found;
 }
 
 }  // namespace assay

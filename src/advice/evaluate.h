@@ -32,7 +32,12 @@ struct FlipSearch {
   Advice today;
   uint64_t seed = 0;
   std::string command;  // to which "--set name=value" is appended
+  double seconds = 60;  // of wall time; what was not searched by then is named
 };
-std::vector<Flip> FindFlips(const FlipSearch& search);
+struct FlipsFound {
+  std::vector<Flip> flips;
+  std::vector<std::string> not_searched;  // names, in whole or beyond some value
+};
+FlipsFound FindFlips(const FlipSearch& search);
 
 }  // namespace assay

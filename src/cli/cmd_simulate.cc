@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "core/dtype.h"
+#include "platform/model_steps.h"
 #include "platform/step_time.h"
 #include "serving/forecast.h"
 #include "serving/metrics.h"
@@ -30,7 +31,7 @@ struct Options {
   std::optional<int64_t> replicas;
   std::string profile = "h100_sxm/vllm/0.24.0";
   std::string kv_dtype = "bf16";
-  std::string weight_dtype = "bf16";
+  std::string weight_dtype;
   double rate_scale = 1;
   int tensor_parallel = 1;
   int max_batched_tokens = 8192;
@@ -43,7 +44,7 @@ constexpr double kLeastRateScale = 1e-6;
 constexpr double kMostRateScale = 1e6;
 
 // Percentiles of the likely run; `interval`: the same percentile with everything fast and everything slow; `sampling`: of finite requests.
-// What has no sample is null, never 0.
+// What has no sample is null, never 0; of a floor the value is the fast end, and the other end, of which nothing is known, is null.
 // `waits`: a time that a growing backlog makes longer and longer, so that an overloaded run has no figure of it.
 json ToJson(const Forecast& forecast, const Percentiles Summary::*of, bool waits) {
   const auto sample = [&](const Summary& summary) { return waits && summary.backlog.grows ? Percentiles() : summary.*of; };
@@ -52,8 +53,8 @@ json ToJson(const Forecast& forecast, const Percentiles Summary::*of, bool waits
   if (p.count > 0) out["mean"] = p.mean;
   const auto value = [](const Percentiles& from, double number) { return from.count > 0 ? json(number) : json(); };
   const auto add = [&](const char* name, const PercentileEstimate Percentiles::*member) {
-    out[name] = value(p, (p.*member).value);
-    out["interval"][name] = {value(fast, (fast.*member).value), value(slow, (slow.*member).value)};
+    out[name] = forecast.is_floor ? value(fast, (fast.*member).value) : value(p, (p.*member).value);
+    out["interval"][name] = {value(fast, (fast.*member).value), forecast.is_floor ? json() : value(slow, (slow.*member).value)};
     out["sampling"][name] = {value(p, (p.*member).low), value(p, (p.*member).high)};
   };
   add("p50", &Percentiles::p50);
@@ -91,6 +92,7 @@ void PrintText(const Simulation& simulation, const Forecast& forecast) {
       return waits && summary.backlog.grows ? "overloaded" : fmt::format("{:.1f}", (summary.*of.*member).value);
     };
     const auto cell = [&](const PercentileEstimate Percentiles::*member) {
+      if (forecast.is_floor) return fmt::format(">= {}", end(forecast.fast, member));
       return fmt::format("{:.1f} ({}-{})", (p.*member).value, end(forecast.fast, member), end(forecast.slow, member));
     };
     fmt::print("  {:<6} {:>22} {:>22} {:>22}\n", name, cell(&Percentiles::p50), cell(&Percentiles::p95), cell(&Percentiles::p99));
@@ -109,6 +111,7 @@ void PrintText(const Simulation& simulation, const Forecast& forecast) {
   fmt::print("  KV pool: mean {:.1f} %, peak {:.1f} %\n", 100 * o.kv_mean_share, 100 * o.kv_peak_share);
   fmt::print("  basis: {}; kernels from {}; brackets: everything uncertain fast, to everything slow (norms, host and HTTP are assumed ranges)\n",
              NameOf(forecast.basis), simulation.deployment.profile.name());
+  if (forecast.is_floor) fmt::print("  bound: a part of the time is only known from below, so these can rule a candidate out, never in\n");
   for (const std::string& note : forecast.notes) fmt::print("  note: {}\n", note);
 }
 
@@ -121,7 +124,11 @@ Result<Simulation> FromOptions(const Options& o) {
   DeploymentPlan plan;
   ASSAY_TRY(plan.model, FindModel(o.model));
   ASSAY_TRY(plan.step.kv.dtype, ParseDType("--kv-dtype", o.kv_dtype));
-  ASSAY_TRY(plan.step.weights, ParseDType("--weight-dtype", o.weight_dtype));
+  if (o.weight_dtype.empty()) {
+    ASSAY_TRY(plan.step.weights, platform::TimedWeights(plan.model));
+  } else {
+    ASSAY_TRY(plan.step.weights, ParseDType("--weight-dtype", o.weight_dtype));
+  }
   plan.step.tensor_parallel = o.tensor_parallel;
   plan.policy = {.max_batched_tokens = o.max_batched_tokens, .max_sequences = o.max_sequences,
                  .prefill = o.whole_prompts ? PrefillMode::kWhole : PrefillMode::kChunked};
@@ -169,6 +176,7 @@ void PrintJson(const Simulation& simulation, const Forecast& forecast) {
                     {"profile", simulation.deployment.profile.name()},
                     {"model", simulation.deployment.model.name},
                     {"basis", NameOf(forecast.basis)},
+                    {"is_floor", forecast.is_floor},
                     {"notes", forecast.notes},
                     {"kernels_outside_coverage", forecast.kernels_outside_coverage},
                     {"assumed", assumed},
@@ -227,7 +235,7 @@ void Register_simulate(CLI::App& app, const Common& common, int& exit_code) {
   for (CLI::Option* alone : {app.add_option("--model", options->model, "a preset, a config.json, a GGUF or TOML file")->capture_default_str(),
                              app.add_option("--profile", options->profile, "platform profile: GPU/ENGINE/VERSION or a .toml file")->capture_default_str(),
                              app.add_option("--kv-dtype", options->kv_dtype, "of the KV cache: bf16 or fp8")->capture_default_str(),
-                             app.add_option("--weight-dtype", options->weight_dtype, "of the matrices: bf16 or fp8")->capture_default_str(),
+                             app.add_option("--weight-dtype", options->weight_dtype, "of the matrices: bf16 or fp8; default: as the model says"),
                              app.add_option("--tensor-parallel", options->tensor_parallel, "ranks")->capture_default_str(),
                              app.add_option("--max-batched-tokens", options->max_batched_tokens, "token budget of a step")->capture_default_str(),
                              app.add_option("--max-sequences", options->max_sequences, "running sequences at most")->capture_default_str(),

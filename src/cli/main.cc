@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <limits>
@@ -79,6 +80,7 @@ int Finish(int exit_code) {
 
 int main(int argc, char** argv) {
   using namespace assay::cli;
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is then a write that fails, with a message
   CLI::App app{"Assay: what attention mechanisms cost, where they break, and which claims about them hold for you.", "assay"};
   app.set_version_flag("--version", "assay " ASSAY_VERSION);
   app.require_subcommand(1);

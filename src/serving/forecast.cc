@@ -32,6 +32,7 @@ Result<Forecast> MakeForecast(std::span<const Request> requests, const Setting& 
       forecast.basis = Weaker(Basis::kSimulated, steps.timer().basis());
       forecast.notes = steps.timer().notes();
       forecast.kernels_outside_coverage = steps.timer().outside_coverage();
+      forecast.is_floor = steps.timer().is_floor();
       if (forecast.stopped) return forecast;
     }
     if (kOrder[i] == kFast) forecast.fast = summary;

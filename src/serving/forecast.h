@@ -20,6 +20,7 @@ struct Forecast {
   Basis basis = Basis::kSimulated;
   std::vector<std::string> notes;      // of the step times: what is bounded, transferred or outside coverage
   int64_t kernels_outside_coverage = 0;
+  bool is_floor = false;               // a part of the steps is only bounded from below: so are the times, open above
 };
 struct Setting {
   const Deployment* deployment = nullptr;

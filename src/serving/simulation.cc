@@ -40,6 +40,10 @@ Result<Simulation> SimulationOf(const std::string& usecase_path, const UseCaseCh
   const double rate = is_batch ? 1 : traffic.requests_per_second / replicas;
   Simulation simulation{.deployment = std::move(deployment), .requests = traffic.At(rate), .replicas = replicas, .origin = traffic.origin,
                         .dropped = traffic.dropped, .beyond_context = traffic.beyond_context, .notes = std::move(traffic.notes)};
+  if (candidate->implementation_is_own) {
+    simulation.notes.push_back(fmt::format("mixed: times of {} {}, against the baseline's {} {}; between two engines they decide nothing", candidate->implementation.engine,
+                                           candidate->implementation.version, usecase.engine.name, usecase.engine.version));
+  }
   if (!is_batch) simulation.origin += fmt::format(", {:.4g} requests/s to one of {:.0f} replica(s)", rate, replicas);
   return simulation;
 }
@@ -48,6 +52,7 @@ Result<Simulation> SimulationOfTrace(const std::string& trace_path, double rate_
   ASSAY_TRY(const formats::Trace trace, formats::ReadTrace(trace_path));
   ASSAY_TRY(Workload workload, FromTrace(trace, {.rate = rate_factor}));
   workload.notes.insert(workload.notes.begin(), trace.warnings.begin(), trace.warnings.end());
+  NoteFewRequests(&workload);
   NoteBeyondContext(plan.model, &workload);
   ASSAY_TRY(const platform::Profile profile, platform::LoadProfile(profile_name));
   ASSAY_TRY(Deployment deployment, MakeDeployment(plan, profile, "", Assumptions()));

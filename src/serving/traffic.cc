@@ -27,6 +27,7 @@ Result<Traffic> MakeTraffic(const formats::UseCase& usecase, const Scenario& sce
   const bool batch = workload.arrivals == formats::Arrivals::kBatch;
   ASSAY_TRY(Workload made, FromUseCase(workload, kDrawnRequests, seed, {.rate = scenario.rate_factor, .prompt_tokens = scenario.prompt_length_factor,
                                                                                           .output_tokens = scenario.output_length_factor}));
+  NoteFewRequests(&made);
   NoteBeyondContext(usecase.model, &made);
   Traffic traffic;
   traffic.unit_rate = std::move(made.requests);

@@ -110,6 +110,13 @@ Result<Workload> FromUseCase(const formats::Workload& w, int64_t requests, uint6
   return out;
 }
 
+void NoteFewRequests(Workload* workload) {
+  const size_t count = workload->requests.size();
+  if (count == 0 || count >= 100) return;
+  workload->notes.push_back(fmt::format("{} request{}: a p95 of fewer than 20 and a p99 of fewer than 100 is their slowest one, and says little of the next", count,
+                                        count == 1 ? "" : "s"));
+}
+
 void NoteBeyondContext(const formats::ModelSpec& model, Workload* workload) {
   if (!model.max_context_tokens) return;
   const int64_t most = *model.max_context_tokens;

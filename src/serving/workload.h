@@ -33,6 +33,8 @@ Result<Workload> FromTrace(const formats::Trace& trace, const TrafficFactors& fa
 Result<Workload> FromUseCase(const formats::Workload& workload, int64_t requests, uint64_t seed, const TrafficFactors& factors = {});
 
 // Counts and notes the requests that do not fit the model's context. They are simulated all the same: a model may be stretched.
+// Says so where there are too few requests for the percentiles that are reported.
+void NoteFewRequests(Workload* workload);
 void NoteBeyondContext(const formats::ModelSpec& model, Workload* workload);
 
 }  // namespace assay::serving
