@@ -20,11 +20,14 @@ struct Finding {
   std::string clause;
 };
 
+// Three digits are what a reader compares; whole from a thousand on.
+std::string Digits(double value) { return fmt::format(std::fabs(value) >= 1000 ? "{:.0f}" : "{:.3g}", value); }
+
 std::string Range(const Quantity& q) {
-  if (q.low == q.high) return fmt::format("{:.4g}", q.value);
-  if (std::isinf(q.high)) return fmt::format("at least {:.4g}", q.low);
-  if (std::isinf(q.low)) return fmt::format("at most {:.4g}", q.high);
-  return fmt::format("{:.4g}..{:.4g}", q.low, q.high);
+  if (q.low == q.high) return Digits(q.value);
+  if (std::isinf(q.high)) return "at least " + Digits(q.low);
+  if (std::isinf(q.low)) return "at most " + Digits(q.high);
+  return fmt::format("{} to {}", Digits(q.low), Digits(q.high));
 }
 
 Finding AtMost(std::string_view name, const Quantity& q, double limit) {
@@ -33,7 +36,7 @@ Finding AtMost(std::string_view name, const Quantity& q, double limit) {
   if (q.high <= limit && q.basis == Basis::kBounded) {
     return {Standing::kUndecided, fmt::format("{} {} {} would hold {:.4g}, but it is a bound, not a time: {}", name, Range(q), q.unit, limit, q.origin)};
   }
-  if (q.high <= limit) return {Standing::kFeasible, fmt::format("{} {} {} holds {:.4g}", name, Range(q), q.unit, limit)};
+  if (q.high <= limit) return {Standing::kFeasible, fmt::format("{} {} {} within {:.4g}", name, Range(q), q.unit, limit)};
   if (q.low > limit) return {Standing::kInfeasible, fmt::format("{} {} {} misses {:.4g}", name, Range(q), q.unit, limit)};
   if (std::isinf(q.high)) return {Standing::kUndecided, fmt::format("{} {} {}: a bound, which cannot say that it holds {:.4g}", name, Range(q), q.unit, limit)};
   return {Standing::kUndecided, fmt::format("{} {} {} straddles {:.4g}", name, Range(q), q.unit, limit)};
@@ -283,14 +286,14 @@ Advice Decide(const std::vector<CandidateFacts>& candidates, const Objectives& o
     advice.letter = best->letter;
     const std::string why = baseline.standing == Standing::kInfeasible
                                 ? fmt::format("the baseline does not hold ({}) and this does ({})", baseline.reason, best->reason)
-                                : fmt::format("it holds every objective and saves {} USD a month, paid back in {} months",
+                                : fmt::format("it meets every objective and saves {} USD a month, paid back in {} months",
                                               Range(best->saving_usd_per_month), Range(best->break_even_months));
     advice.sentence = fmt::format("Switch to {} ({}): {}.", best->letter, FactsOf(candidates, best->letter).id, why);
   } else if (baseline.standing == Standing::kFeasible) {
     advice.verb = Advice::Verb::kKeep;
     advice.letter = baseline.letter;
     const bool rival_unknown = !advice.unknown.empty();
-    advice.sentence = fmt::format("Keep {} ({}): it holds ({}), and no candidate is known to pay for the switch{}.", baseline.letter,
+    advice.sentence = fmt::format("Keep {} ({}): it meets every objective ({}), and no candidate is known to pay for the switch{}.", baseline.letter,
                                   candidates[0].id, baseline.reason, rival_unknown ? "; some are not decidable here" : "");
   } else {
     advice.verb = Advice::Verb::kCannotTell;

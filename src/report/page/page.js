@@ -104,7 +104,7 @@ function drawCandidates() {
     ["SLO headroom", "slo_headroom"], ["Max rate a replica", "max_rate_per_second"], ["Replicas", "replica_count"], ["TTFT p95", "ttft_ms_p95"], ["TPOT p95", "tpot_ms_p95"], ["Hours", "batch_hours"], ["Per document", "cost_usd_per_document"], ["Cost", "cost_usd_per_month"],
     ["KV per sequence", "kv_bytes_per_sequence"], ["Quality loss", "quality_loss_points"], ["Switching cost", "switching_cost_usd"], ["Break-even", "break_even_months"],
   ].filter(([, metric]) => letters.some((letter) => rows.has(`${letter}.${metric}`)));
-  const headUnit = (metric) => ({ ratio: "x", B: "", "": "" })[unitOf(metric)] ?? unitOf(metric);
+  const headUnit = (metric) => ({ ratio: "x", B: "", replicas: "", "": "" })[unitOf(metric)] ?? unitOf(metric);
   const unitOf = (metric) => rows.get(letters.map((letter) => `${letter}.${metric}`).find((id) => rows.has(id))).unit;
   const table = el("table", { class: "stack" },
     el("caption", {}, "Latencies and costs are those of the replicas beside them: as many as hold the traffic at the pessimistic end. Below each number: its basis and its interval. Hatched cells are refused, with the reason on hover or focus."),
