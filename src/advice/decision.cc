@@ -21,7 +21,7 @@ struct Finding {
 };
 
 // Three digits are what a reader compares; whole from a thousand on.
-std::string Digits(double value) { return fmt::format(std::fabs(value) >= 1000 ? "{:.0f}" : "{:.3g}", value); }
+std::string Digits(double value) { return std::fabs(value) >= 1000 ? fmt::format("{:.0f}", value) : fmt::format("{:.3g}", value); }
 
 std::string Range(const Quantity& q) {
   if (q.low == q.high) return Digits(q.value);

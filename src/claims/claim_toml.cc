@@ -1,7 +1,6 @@
 // Claims as TOML: reading, the freeze, and the shipped ones. What a file may say is in claims/README.md.
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <functional>
 #include <set>
 
@@ -10,6 +9,7 @@
 #include "claims/verdict.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
+#include "formats/text.h"
 #include "formats/toml.h"
 #include "store/nearest.h"
 #include "store/sha256.h"
@@ -201,12 +201,17 @@ void CheckNames(const Claim& claim, TomlReader& root) {
     if (!formula.ok()) return;  // noted already
     for (const std::string& name : formula->names())
       if (!known.contains(name))
-        root.Fail("checks", fmt::format("check {}: {} has no value under [given] or [[plausible]]; the nearest is \"{}\"", check.name,
-                                        name, NearestName(name, known)));
+        root.Fail("checks", fmt::format("check {}: {} has no value under [given] or [[plausible]]{}", check.name, name,
+                                        formats::DidYouMean(name, std::vector<std::string_view>(known.begin(), known.end()))));
   };
   for (const ClaimCheck& check : claim.checks) {
     for (const std::string* expression : {&check.formula, &check.first, &check.second, &check.trials})
       if (!expression->empty()) check_formula(*expression, check);
+    // Evidence of one figure must not stand for a headline that says another.
+    if (check.relation == ClaimCheck::Relation::kEqual && check.kind == ClaimCheck::Kind::kFormula &&
+        std::find(claim.figures.begin(), claim.figures.end(), check.claimed) == claim.figures.end()) {
+      root.Fail("checks", fmt::format("check {}: claimed = {:g} is none of the claim's figures", check.name, check.claimed));
+    }
     const auto premise = std::find_if(claim.plausible.begin(), claim.plausible.end(),
                                       [&check](const Plausible& range) { return range.name == check.premise; });
     if (!check.premise.empty() && premise == claim.plausible.end())
@@ -302,8 +307,7 @@ Result<bool> Freeze(const Claim& claim) {
   const std::string hash = FrozenHash(claim);
   if (hash == claim.frozen) return false;
   ASSAY_TRY(const std::string text, formats::ReadFile(claim.path, kLargestClaimBytes));
-  std::ofstream file(claim.path, std::ios::binary | std::ios::trunc);
-  if (!(file << WithFrozenHash(text, hash)) || !file.flush()) return EnvironmentError(fmt::format("{}: cannot be written", claim.path));
+  ASSAY_RETURN_IF_ERROR(formats::WriteFile(claim.path, WithFrozenHash(text, hash)));
   return true;
 }
 

@@ -314,6 +314,7 @@ TEST(Claims, AnUnknownKeyIsRefusedWithTheNearestOneAndItsLine) {
     return claim.ok() ? std::string() : claim.error().message;
   };
   EXPECT_NE(with("tolerance =", "tolerence =").find("tolerance"), std::string::npos);
+  EXPECT_NE(with("figures = [8]", "figures = [9]").find("none of the claim's figures"), std::string::npos);
   EXPECT_NE(with("tolerance =", "tolerence =").find("x.toml:"), std::string::npos);
   EXPECT_NE(with("\"settings_merged\"", "\"setting_merged\"").find("settings_merged"), std::string::npos);
   EXPECT_NE(with("query_heads / kv_heads", "query_heads / kv_head").find("kv_heads"), std::string::npos);

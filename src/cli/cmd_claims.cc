@@ -11,7 +11,6 @@
 #include "claims/verdict.h"
 #include "cli/command.h"
 #include "fmt/format.h"
-#include "formats/text.h"
 #include "store/nearest.h"
 #include "store/store.h"
 
