@@ -141,7 +141,7 @@ void ReadBindings(TomlReader& root, Claim& claim) {
     for (const std::string& name : binding.from) {
       const auto& known = ContextVariableNames();
       if (std::find(known.begin(), known.end(), name) == known.end())
-        table.Fail("from", fmt::format("a use case has no variable {}; did you mean {}?", name, NearestName(name, known)));
+        table.Fail("from", fmt::format("a use case has no variable {}{}", name, DidYouMean(name, known)));
     }
     table.Close();
     claim.bindings.push_back(std::move(binding));
@@ -161,7 +161,7 @@ void ReadUnsaid(TomlReader& root, Claim& claim) {
   for (const std::string& name : root.Strings("unsaid")) {
     const auto* at = std::find(kUnsaidNames.begin(), kUnsaidNames.end(), name);
     if (at == kUnsaidNames.end())
-      root.Fail("unsaid", fmt::format("\"{}\" is not a known omission; the nearest is \"{}\"", name, NearestName(name, kUnsaidNames)));
+      root.Fail("unsaid", fmt::format("\"{}\" is not a known omission{}", name, DidYouMean(name, kUnsaidNames)));
     else
       claim.unsaid.push_back(static_cast<Unsaid>(at - kUnsaidNames.begin()));
   }
@@ -202,7 +202,7 @@ void CheckNames(const Claim& claim, TomlReader& root) {
     for (const std::string& name : formula->names())
       if (!known.contains(name))
         root.Fail("checks", fmt::format("check {}: {} has no value under [given] or [[plausible]]{}", check.name, name,
-                                        formats::DidYouMean(name, std::vector<std::string_view>(known.begin(), known.end()))));
+                                        DidYouMean(name, known)));
   };
   for (const ClaimCheck& check : claim.checks) {
     for (const std::string* expression : {&check.formula, &check.first, &check.second, &check.trials})
@@ -226,7 +226,7 @@ void CheckNames(const Claim& claim, TomlReader& root) {
     const auto& context = ContextVariableNames();
     for (const std::string& name : formula->names())
       if (std::find(context.begin(), context.end(), name) == context.end())
-        root.Fail("domain", fmt::format("a use case has no variable {}; did you mean {}?", name, NearestName(name, context)));
+        root.Fail("domain", fmt::format("a use case has no variable {}{}", name, DidYouMean(name, context)));
   }
 }
 

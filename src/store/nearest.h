@@ -9,12 +9,21 @@
 
 namespace assay {
 
+template <class Names>
+std::vector<std::string_view> ViewsOf(const Names& names) {
+  return std::vector<std::string_view>(names.begin(), names.end());
+}
+
 // Empty when nothing is near.
 template <class Names>
 std::string NearestName(std::string_view name, const Names& known) {
-  std::vector<std::string_view> views;
-  for (const auto& candidate : known) views.emplace_back(candidate);
-  return std::string(formats::Nearest(name, views));
+  return std::string(formats::Nearest(name, ViewsOf(known)));
+}
+
+// "; did you mean 'X'?", or nothing when nothing is near.
+template <class Names>
+std::string DidYouMean(std::string_view name, const Names& known) {
+  return formats::DidYouMean(name, ViewsOf(known));
 }
 
 }  // namespace assay
