@@ -1,12 +1,12 @@
 add_custom_target(unit_tests)   # every folder's test binary: what the clang and sanitizer builds make
 add_custom_target(fuzz_targets) # every *_fuzz.cc
 
-# assay_folder(NAME [COLD] [DEPENDS folder...] [LIBRARIES target...])
+# assay_folder(NAME [COLD] [SLOW_TESTS] [DEPENDS folder...] [LIBRARIES target...])
 # Makes library assay_NAME from NAME/**.cc (tests and fuzz targets aside), and the test binary NAME_test from
 # NAME/**_test.cc. DEPENDS names folders above this one in the order of the house; the tidy test checks the includes themselves.
-# COLD: no time is spent in its code at run, so it is compiled to be compiled fast.
+# COLD: no time is spent in its code at run, so it is compiled to be compiled fast. SLOW_TESTS: its tests compute long, so they are not.
 function(assay_folder name)
-  cmake_parse_arguments(ARG "COLD" "" "DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "COLD;SLOW_TESTS" "" "DEPENDS;LIBRARIES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cc)
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "(_test|/test)\\.cc$")
@@ -24,10 +24,21 @@ function(assay_folder name)
     target_link_libraries(assay_${name} PUBLIC assay_${folder})
   endforeach()
   target_link_libraries(assay_${name} PUBLIC fmt::fmt Threads::Threads ${ARG_LIBRARIES})
+  set(kind hot)
+  if(ARG_COLD)
+    set(kind cold)
+  endif()
+  assay_precompiled(assay_${name} ${kind} LIBRARIES nlohmann_json::nlohmann_json HEADERS <nlohmann/json.hpp>)
   if(tests)
     add_executable(${name}_test ${tests})
-    target_compile_options(${name}_test PRIVATE ${ASSAY_COLD_OPTIMISATION})
-    assay_precompiled(${name}_test test LIBRARIES GTest::gtest HEADERS <gtest/gtest.h>)
+    set(kind cold_test)
+    set(optimisation ${ASSAY_COLD_OPTIMISATION})
+    if(ARG_SLOW_TESTS)
+      set(kind slow_test)
+      set(optimisation -O1)
+    endif()
+    target_compile_options(${name}_test PRIVATE ${optimisation})
+    assay_precompiled(${name}_test ${kind} LIBRARIES GTest::gtest HEADERS <gtest/gtest.h>)
     target_link_libraries(${name}_test PRIVATE assay_${name} GTest::gtest GTest::gtest_main ${ASSAY_RAPIDCHECK})
     target_compile_definitions(${name}_test PRIVATE ASSAY_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
                                ASSAY_SHARED_DATA_DIR="${CMAKE_SOURCE_DIR}/../shared/data")

@@ -11,6 +11,7 @@ if(ASSAY_SANITIZE)
   set(kernel_flags -O1 -fno-exceptions)
   # The generic backend instantiates the same families, so undefined behaviour of theirs shows there; twice more costs compilers minutes.
   if(ASSAY_SANITIZE MATCHES undefined)
+    set(generic_flags -fno-sanitize=null,pointer-overflow)  # the address sanitizer sees what these would lead to
     set(wide_flags -fno-sanitize=undefined)
   endif()
 endif()
@@ -32,6 +33,7 @@ foreach(backend IN LISTS kernel_backends)
     file(CONFIGURE OUTPUT ${unit} CONTENT
       "#define ASSAY_SIMD_NAMESPACE ${backend}\n#define ASSAY_SIMD_${upper}\n#include \"kernels/${family}-inl.h\"\n")
     set_source_files_properties(${unit} PROPERTIES COMPILE_OPTIONS "${kernel_flags};${${backend}_flags}")
+    assay_not_precompiled(${unit})
     list(APPEND ASSAY_EXTRA_SOURCES_kernels ${unit})
   endforeach()
 endforeach()

@@ -1,8 +1,8 @@
-# Precompiled headers, under GCC only, where one header costs a source more than its own code does: CLI11 in the
-# program and GoogleTest in tests. Clang builds without them, so that every source still has to name what it includes.
-option(ASSAY_PRECOMPILED "Precompile the heavy headers" ${CMAKE_COMPILER_IS_GNUCXX})
+# Precompiled headers: half of a cold build would be reading the same few headers again. That each source still names what it includes
+# is held by the tidy test (rule standard_headers).
+option(ASSAY_PRECOMPILED "Precompile the headers that most sources include" ON)
 if(ASSAY_PRECOMPILED AND ASSAY_CCACHE)
-  # This, and -fpch-preprocess, is what ccache needs to cache objects that were compiled with one.
+  # This, and -fpch-preprocess under GCC, is what ccache needs to cache objects that were compiled with one.
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${ASSAY_CCACHE})
 endif()
 
@@ -13,7 +13,9 @@ function(assay_precompiled target kind)
   if(NOT ASSAY_PRECOMPILED)
     return()
   endif()
-  target_compile_options(${target} PRIVATE -fpch-preprocess)
+  if(CMAKE_COMPILER_IS_GNUCXX)
+    target_compile_options(${target} PRIVATE -fpch-preprocess)
+  endif()
   if(NOT TARGET assay_headers_${kind})
     file(WRITE ${CMAKE_BINARY_DIR}/generated/headers_${kind}.cc "// An object library needs a source.\n")
     add_library(assay_headers_${kind} OBJECT ${CMAKE_BINARY_DIR}/generated/headers_${kind}.cc)

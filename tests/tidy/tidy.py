@@ -68,6 +68,10 @@ STANDARD = {
     **{name: rf"{name}\b" for name in ("array", "span", "string", "string_view", "vector", "filesystem", "chrono", "atomic", "condition_variable")},
 }
 
+# The libraries' names, and where their headers stand.
+LIBRARIES = {"fmt/": r"\bfmt::\w+", "nlohmann/": r"\bnlohmann::\w+", "CLI/": r"\bCLI::(?!App\b)\w+", "gtest/": r"\b(?:TEST|TEST_F|TEST_P|GTEST_SKIP)\s*\(",
+             "rapidcheck": r"\brc::\w+"}
+
 BACKENDS = ("generic", "avx2", "avx512")
 
 
@@ -149,16 +153,16 @@ def include_order(tree):
 
 
 def standard_headers(tree):
-    """A file includes, itself or through the project's own headers, the standard header of each name it uses."""
+    """A file includes, itself or through the project's own headers, the header of each standard or library name it uses: precompiled
+    headers would hide that it does not."""
     def standard_of(name, seen):
         for _, match in lines_matching(tree.text(name), r'(?m)^\s*#\s*include\s*([<"])([^>"\n]+)[>"]'):
-            if match[1] == "<":
+            inner = next((folder + match[2] for folder in ("src/", "include/") if folder + match[2] in tree.files), None)
+            if match[1] == "<" or not inner:
                 yield match[2]
-            else:
-                inner = next((folder + match[2] for folder in ("src/", "include/") if folder + match[2] in tree.files), None)
-                if inner and inner not in seen:
-                    seen.add(inner)
-                    yield from standard_of(inner, seen)
+            elif inner not in seen:
+                seen.add(inner)
+                yield from standard_of(inner, seen)
 
     for name in tree.cpp():
         included = set(standard_of(name, {name}))
@@ -167,6 +171,11 @@ def standard_headers(tree):
             if header not in included:
                 for line, match in lines_matching(code, rf"\bstd::(?:{names})"):
                     yield f"{name}:{line}: {match[0].rstrip(' (<{')} needs #include <{header}>"
+                    break
+        for library, names in LIBRARIES.items():
+            if not any(header.startswith(library) for header in included):
+                for line, match in lines_matching(code, names):
+                    yield f"{name}:{line}: {match[0]} needs a header of <{library}>"
                     break
 
 

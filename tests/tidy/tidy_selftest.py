@@ -75,6 +75,9 @@ class Planted(unittest.TestCase):
     def test_a_standard_header_through_the_projects_own_header_is_fine(self):
         self.assert_clean(tidy.standard_headers, {"src/core/a.h": "#include <vector>\n", "src/core/a.cc": '#include "core/a.h"\nstd::vector<int> x;  // std::map\n'})
 
+    def test_a_library_name_without_its_header(self):
+        self.assert_caught(tidy.standard_headers, {"src/core/a.cc": "auto s = fmt::format(x);\n"}, "src/core/a.cc:1: fmt::format needs a header of <fmt/>")
+
     def test_a_folder_the_house_does_not_know(self):
         self.assert_caught(tidy.include_order, {"src/misc/a.cc": '#include "core/b.h"\n'}, "not in the order")
 
