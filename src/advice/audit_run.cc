@@ -109,8 +109,9 @@ std::string NextCommand(const AuditSetting& setting, const Advice& advice) {
 }
 
 std::vector<std::string> NotesOf(const AuditSetting& setting) {
-  std::vector<std::string> notes = setting.traffic.notes;
   const formats::UseCase& usecase = setting.usecase;
+  std::vector<std::string> notes = usecase.model.notes;
+  notes.insert(notes.end(), setting.traffic.notes.begin(), setting.traffic.notes.end());
   if (usecase.engine.policy.prefix_cache.value_or(false) && usecase.workload.shared_prefix.has_value() == false) {
     notes.push_back("Prefix-cache hits are taken as 0: the traffic declares no shared prefix. Real hits would lower TTFT for every candidate whose cache can be shared.");
   }

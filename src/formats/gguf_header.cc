@@ -7,9 +7,11 @@
 #include <bit>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <variant>
 
+#include "formats/hf_family.h"
 #include "formats/model_spec.h"
 #include "formats/text.h"
 
@@ -135,6 +137,12 @@ class GgufReader {
       values_.insert_or_assign(std::move(key), std::move(value));
     }
     return Ok();
+  }
+
+  // The first key that starts so; empty if none does.
+  [[nodiscard]] std::string KeyThatStarts(const std::string& start) const {
+    const auto at = values_.lower_bound(start);
+    return at != values_.end() && at->first.rfind(start, 0) == 0 ? at->first : std::string();
   }
 
   // The tensors' parameters and bytes, as their descriptions tell. Nothing where the header is cut off before their
@@ -289,6 +297,12 @@ class Metadata {
     for (const double number : array->numbers) largest = std::max(largest, number);
     return largest;
   }
+  // Whether an array gives one layer another value than its neighbour's.
+  [[nodiscard]] bool Differs(std::string_view key) const {
+    const GgufValue* value = reader_.Find(fmt::format("{}.{}", architecture_, key));
+    const auto* array = value ? std::get_if<GgufArray>(value) : nullptr;
+    return array != nullptr && std::adjacent_find(array->numbers.begin(), array->numbers.end(), std::not_equal_to<>()) != array->numbers.end();
+  }
   std::optional<int64_t> Int(std::string_view key) {
     const auto number = Number(key);
     if (!number) return std::nullopt;
@@ -311,6 +325,39 @@ class Metadata {
   std::string architecture_;
   Status status_ = Ok();
 };
+
+// The architectures (llama.cpp, src/llama-arch.cpp) whose rules are written down here.
+bool IsKnownArchitecture(std::string_view name) {
+  constexpr std::string_view kKnown[] = {"deepseek2", "gemma", "gemma2", "gemma3", "gpt-oss", "granite", "llama",
+                                         "phi3", "qwen2", "qwen2moe", "qwen3", "qwen3moe"};
+  return std::find(std::begin(kKnown), std::end(kKnown), name) != std::end(kKnown);
+}
+
+// Why a file is not the transformer that would be read from it; empty if nothing speaks against it. Llama.cpp writes the state of recurrent
+// layers under ssm and wkv, and one number of key heads a layer where some have none.
+std::string WhyUnreadable(const GgufReader& reader, std::string_view architecture) {
+  constexpr std::string_view kUngated[] = {"bert", "bloom", "codeshell", "falcon", "gpt2", "gptj", "gptneox", "jina-bert-v2", "mpt",
+                                           "nemotron", "nomic-bert", "opt", "phi2", "starcoder", "starcoder2", "t5"};
+  if (std::find(std::begin(kUngated), std::end(kUngated), architecture) != std::end(kUngated)) {
+    return fmt::format("'general.architecture' is '{}', whose feed-forward part is two matrices without a gate; Assay models gated ones only", architecture);
+  }
+  for (const char* part : {"ssm.", "wkv.", "wkv_head_size", "rescale_every_n_layers", "shortconv."}) {
+    const std::string start = fmt::format("{}.{}", architecture, part);
+    if (const std::string key = reader.KeyThatStarts(start); !key.empty())
+      return fmt::format("'{}' says that layers are recurrent, which is not read here; write a preset with a stack, as in models/", Printable(key));
+  }
+  const std::string heads = fmt::format("{}.attention.head_count_kv", architecture);
+  const GgufValue* value = reader.Find(heads);
+  const auto* each = value ? std::get_if<GgufArray>(value) : nullptr;
+  if (each != nullptr && std::find(each->numbers.begin(), each->numbers.end(), 0.0) != each->numbers.end())
+    return fmt::format("'{}' says that some layers have no key heads, which is not read; write a preset with a stack, as in models/", heads);
+  if (IsKnownArchitecture(architecture)) return "";
+  const std::string experts = reader.KeyThatStarts(fmt::format("{}.expert_count", architecture));
+  if (!experts.empty()) {
+    return fmt::format("'{}' is not read in a file of architecture '{}', which Assay does not know; write a preset, as in models/", Printable(experts), architecture);
+  }
+  return "";
+}
 
 // Which layers slide, by the code of llama.cpp, which knows it from the architecture.
 void ReadWindow(Metadata* meta, ModelSpec* m) {
@@ -373,11 +420,15 @@ Result<ModelSpec> ParseGgufHeader(std::string_view bytes, const std::string& pat
   m.name = text("general.name");
   if (m.name.empty()) m.name = std::filesystem::path(path).stem().string();
   m.source = path;
+  if (const std::string why = WhyUnreadable(reader, m.family); !why.empty()) return BadInput(fmt::format("{}: {}", path, why));
+  if (!IsKnownArchitecture(m.family)) m.notes.push_back(UnknownTypeNote("general.architecture", m.family, path));
   Metadata meta(reader, path, m.family);
   m.layers = meta.Need("block_count");
   m.model_dim = meta.Need("embedding_length");
   m.query_heads = meta.Need("attention.head_count");
   m.kv_heads = meta.Int("attention.head_count_kv").value_or(m.query_heads);
+  if (meta.Differs("attention.head_count_kv"))
+    m.notes.push_back(fmt::format("{}: layers have unequal numbers of key heads; the largest, {}, is taken for all, so the cache is counted too large", path, m.kv_heads));
   m.head_dim = meta.Int("attention.key_length").value_or(m.query_heads > 0 ? m.model_dim / m.query_heads : 0);
   m.ffn_dim = meta.Int("feed_forward_length").value_or(0);
   m.max_context_tokens = meta.Int("context_length");

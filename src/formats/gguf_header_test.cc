@@ -127,7 +127,7 @@ TEST(GgufHeader, WeightBitsComeFromTheTensorTable) {
   EXPECT_FALSE(ParseGgufHeader(writer.Tensor("output.weight", 256, 64, 1).Bytes(), "m.gguf")->tied_embeddings);
 }
 
-TEST(GgufHeader, PerLayerHeadCountsGiveTheLargest) {
+TEST(GgufHeader, PerLayerHeadCountsGiveTheLargestAndANote) {
   GgufWriter writer;
   writer.Text("general.architecture", "llama")
       .Int("llama.block_count", 3)
@@ -137,6 +137,29 @@ TEST(GgufHeader, PerLayerHeadCountsGiveTheLargest) {
   auto spec = ParseGgufHeader(writer.Bytes(), "m.gguf");
   ASSERT_TRUE(spec.ok()) << spec.error().message;
   EXPECT_EQ(spec->kv_heads, 4);
+  ASSERT_EQ(spec->notes.size(), 1u);
+  EXPECT_NE(spec->notes[0].find("the largest, 4, is taken for all"), std::string::npos) << spec->notes[0];
+}
+
+TEST(GgufHeader, AnUnknownArchitectureIsReadWithANoteAndAHybridRefused) {
+  const auto of = [](const std::string& architecture) {
+    GgufWriter writer;
+    writer.Text("general.architecture", architecture).Int(architecture + ".block_count", 4).Int(architecture + ".embedding_length", 64);
+    writer.Int(architecture + ".attention.head_count", 4).Int(architecture + ".feed_forward_length", 128).Tokens(10);
+    return writer;
+  };
+  const auto message = [](const GgufWriter& writer) {
+    auto spec = ParseGgufHeader(writer.Bytes(), "m.gguf");
+    return spec.ok() ? std::string("read") : spec.error().message;
+  };
+  auto spec = ParseGgufHeader(of("brand-new").Bytes(), "m.gguf");
+  ASSERT_TRUE(spec.ok()) << spec.error().message;
+  ASSERT_EQ(spec->notes.size(), 1u);
+  EXPECT_NE(spec->notes[0].find("general.architecture 'brand-new' is not known"), std::string::npos) << spec->notes[0];
+  EXPECT_NE(message(of("jamba").Int("jamba.ssm.state_size", 16)).find("'jamba.ssm.state_size' says that layers are recurrent"), std::string::npos);
+  EXPECT_NE(message(of("jamba").IntArray("jamba.attention.head_count_kv", {0, 4, 0, 0})).find("some layers have no key heads"), std::string::npos);
+  EXPECT_NE(message(of("brand-new").Int("brand-new.expert_count", 8)).find("'brand-new.expert_count' is not read"), std::string::npos);
+  EXPECT_NE(message(of("gpt2")).find("two matrices without a gate"), std::string::npos);
 }
 
 TEST(GgufHeader, Gemma3SlidesOnFiveLayersOfSix) {

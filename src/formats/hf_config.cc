@@ -1,10 +1,11 @@
-// Model shapes from HuggingFace's config.json. Families that Assay knows are read by their own keys; others by the keys
-// that most share, and refused when one that matters is missing.
+// Model shapes from HuggingFace's config.json. Families that Assay knows (hf_family.cc) are read by their own keys; others by the keys that most
+// share, with a note that says so, and refused when a field shows what only the family's code explains.
 #include <fmt/format.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "formats/hf_family.h"
 #include "formats/json.h"
 #include "formats/model_spec.h"
 #include "formats/text.h"
@@ -160,7 +161,7 @@ void ReadLinearAttention(ConfigReader* r, ModelSpec* m) {
 std::string_view MechanismOf(std::string_view layer_type, const ModelSpec& m) {
   if (layer_type == "full_attention") return m.mla ? "mla" : "gqa";
   if (layer_type == "sliding_attention") return "sliding_window";
-  if (layer_type == "linear_attention") return "gated_delta_net";
+  if (layer_type == "linear_attention" && m.family == "qwen3_next") return "gated_delta_net";
   return "";
 }
 
@@ -198,9 +199,9 @@ void ReadLayers(ConfigReader* r, ModelSpec* m) {
     every(r->Int({"sliding_window_pattern", "_sliding_window_pattern"}).value_or(6), "sliding_window");
   else if (m->family == "gemma2" || m->family == "gpt_oss")
     every(2, "sliding_window");
-  else if (m->family == "mistral" && m->window_tokens)
+  else if ((m->family == "mistral" || m->family == "mixtral" || m->family == "phi3") && m->window_tokens)
     m->layer_calls.assign(layers, {.id = "sliding_window", .arguments = {}});
-  else if ((m->family == "qwen2" || m->family == "qwen3") && m->window_tokens) {
+  else if (m->family.rfind("qwen", 0) == 0 && m->window_tokens) {
     const int64_t full = r->Int({"max_window_layers"}).value_or(m->layers);  // the first so many see everything
     for (size_t i = 0; i < layers; ++i) {
       if (static_cast<int64_t>(i) >= full) m->layer_calls[i].id = "sliding_window";
@@ -213,7 +214,7 @@ void ApplyFamily(ConfigReader* r, ModelSpec* m) {
   const std::string& f = m->family;
   const bool is_gemma = f == "gemma2" || f == "gemma3_text" || f == "gemma";
   m->tied_embeddings = r->Bool("tie_word_embeddings").value_or(is_gemma);
-  m->qkv_bias = r->Bool("attention_bias").value_or(f == "qwen2" || f == "gpt_oss");
+  m->qkv_bias = r->Bool("attention_bias").value_or(f == "qwen2" || f == "qwen2_moe" || f == "gpt_oss");
   m->attention_output_bias = (f == "llama" || f == "gpt_oss") && m->qkv_bias;
   m->qk_norm = f == "qwen3" || f == "qwen3_moe" || f == "qwen3_next" || f == "gemma3_text";
   m->attention_output_gate = f == "qwen3_next";
@@ -232,18 +233,22 @@ Result<ModelSpec> ParseHfConfig(std::string_view text, const std::string& path) 
   const json& object = inner != root.end() && inner->is_object() ? *inner : root;
   ConfigReader r(object, path);
   ModelSpec m;
-  m.family = r.String("model_type").value_or("");
-  if (m.family == "gemma3") m.family = "gemma3_text";
+  const std::string type = r.String("model_type").value_or("");
+  m.family = type == "gemma3" ? "gemma3_text" : type == "kimi_k2" ? "deepseek_v3" : type;  // Kimi K2 is DeepSeek-V3's code in other widths
+  if (const std::string why = WhyHfConfigIsUnreadable(object, m.family); !why.empty()) return BadInput(fmt::format("{}: {}", path, why));
+  if (!IsKnownHfType(m.family)) m.notes.push_back(UnknownTypeNote("model_type", m.family, path));
   m.source = path;
   m.name = std::filesystem::path(path).parent_path().filename().string();
   if (m.name.empty()) m.name = m.family.empty() ? "model" : m.family;
   m.layers = r.Need({"num_hidden_layers", "n_layer", "n_layers"});
   m.model_dim = r.Need({"hidden_size", "n_embd", "d_model"});
-  m.query_heads = r.Need({"num_attention_heads", "n_head", "n_heads"});
-  m.kv_heads = r.Int({"num_key_value_heads", "num_kv_heads"}).value_or(m.query_heads);
-  m.vocabulary = r.Need({"vocab_size"});
-  if (const auto head_dim = r.Int({"head_dim"})) {
-    m.head_dim = *head_dim;
+  const bool is_gemma3 = m.family == "gemma3_text";  // published without what equals transformers' Gemma3TextConfig defaults
+  m.query_heads = is_gemma3 ? r.Int({"num_attention_heads"}).value_or(8) : r.Need({"num_attention_heads", "n_head", "n_heads"});
+  m.kv_heads = r.Int({"num_key_value_heads", "num_kv_heads"}).value_or(is_gemma3 ? 4 : m.query_heads);
+  m.vocabulary = is_gemma3 ? r.Int({"vocab_size"}).value_or(262208) : r.Need({"vocab_size"});
+  const auto head_dim = r.Int({"head_dim"});
+  if (head_dim || is_gemma3) {
+    m.head_dim = head_dim.value_or(256);
   } else if (m.query_heads > 0 && m.model_dim % m.query_heads == 0) {
     m.head_dim = m.model_dim / m.query_heads;
   } else if (!r.Has("kv_lora_rank") && m.query_heads > 0) {

@@ -79,6 +79,7 @@ struct ModelSpec {
   std::optional<LinearAttentionShape> linear_attention;
   // One call a layer, with every argument that the model's file gives: "sliding_window(1024)", "mla(512,64,...)".
   std::vector<MechanismCall> layer_calls;
+  std::vector<std::string> notes;  // what a reader must know before trusting this reading: a family that is not known
 };
 
 // Adds to each call what the model's widths say of its mechanism and the call itself does not: readers name the mechanism of a layer, and

@@ -40,6 +40,7 @@ Result<Simulation> SimulationOf(const std::string& usecase_path, const UseCaseCh
   const double rate = is_batch ? 1 : traffic.requests_per_second / replicas;
   Simulation simulation{.deployment = std::move(deployment), .requests = traffic.At(rate), .replicas = replicas, .origin = traffic.origin,
                         .dropped = traffic.dropped, .beyond_context = traffic.beyond_context, .notes = std::move(traffic.notes)};
+  simulation.notes.insert(simulation.notes.begin(), usecase.model.notes.begin(), usecase.model.notes.end());
   if (candidate->implementation_is_own) {
     simulation.notes.push_back(fmt::format("mixed: times of {} {}, against the baseline's {} {}; between two engines they decide nothing", candidate->implementation.engine,
                                            candidate->implementation.version, usecase.engine.name, usecase.engine.version));
@@ -54,6 +55,7 @@ Result<Simulation> SimulationOfTrace(const std::string& trace_path, double rate_
   workload.notes.insert(workload.notes.begin(), trace.warnings.begin(), trace.warnings.end());
   NoteFewRequests(&workload);
   NoteBeyondContext(plan.model, &workload);
+  workload.notes.insert(workload.notes.begin(), plan.model.notes.begin(), plan.model.notes.end());
   ASSAY_TRY(const platform::Profile profile, platform::LoadProfile(profile_name));
   ASSAY_TRY(Deployment deployment, MakeDeployment(plan, profile, "", Assumptions()));
   const std::string speed = rate_factor == 1 ? "" : fmt::format(" {:g} times as fast", rate_factor);

@@ -18,7 +18,7 @@ struct Simulation {
   std::string origin;              // where the requests come from, and at what rate they come
   int64_t dropped = 0;             // without an answer
   int64_t beyond_context = 0;      // longer than the model's context, simulated all the same
-  std::vector<std::string> notes;  // what a reader must know of the requests
+  std::vector<std::string> notes;  // what a reader must know of the model and the requests
 };
 
 struct UseCaseChoice {
