@@ -23,6 +23,9 @@ struct TimedSubject {
   std::function<void()> run;  // one call; no allocation, no set-up
   std::function<Status()> check =
       {};  // whether the answer is right, after one call of run; empty only where there is no answer
+  // Where the subject times itself, since it runs in another process: seconds a call over `calls` calls, NaN once it has failed. Then
+  // `run` is not used, and the answer was checked before.
+  std::function<double(int64_t calls)> time_itself = {};
 };
 
 struct PairedOptions {

@@ -31,6 +31,24 @@ TEST(PairedRunner, AWrongAnswerIsNotTimed) {
   EXPECT_EQ(calls, 2);  // each once, for its check
 }
 
+TEST(PairedRunner, ASubjectThatTimesItselfIsBelieved) {
+  int64_t calls = 0;
+  const TimedSubject far{.name = "far", .run = {}, .time_itself = [&](int64_t n) { return calls += n, 0.5; }};
+  const auto result = RunPaired({{"near", [] {}, {}}, far}, nullptr, FewRounds(3));
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->subjects[1].best_s, std::vector<double>({0.5, 0.5, 0.5}));
+  EXPECT_EQ(calls, 1 + 3 * 3);  // one to find how many calls fill a sample, then three repeats a round
+}
+
+TEST(PairedRunner, ASubjectThatFailsToTimeItselfLeavesTheOthersTheirTimes) {
+  const TimedSubject far{.name = "far", .run = {}, .time_itself = [](int64_t) { return std::numeric_limits<double>::quiet_NaN(); }};
+  const auto result = RunPaired({{"near", [] {}, {}}, far}, nullptr, FewRounds(3));
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->subjects[0].seconds.count, 9);
+  EXPECT_FALSE(std::isnan(result->subjects[0].seconds.median));
+  EXPECT_FALSE(result->Compare(1, 0, 1).ok());
+}
+
 TEST(PairedRunner, EveryRoundRunsEverySubjectInAnOrderThatTheSeedDecides) {
   const std::vector<TimedSubject> subjects = {{"a", [] {}, {}}, {"b", [] {}, {}}, {"c", [] {}, {}}};
   PairedOptions options = FewRounds(60);

@@ -17,8 +17,20 @@ struct BenchOptions {
   int threads = 0;       // 0: every processor allowed
   int rounds = 15;
   uint64_t seed = 0;
+  std::string peers_python{};  // interpreter that has the peers' libraries (`./dev setup --peers`); empty: our kernels alone
+  double peer_timeout_s = 600;  // of one answer of a peer
   std::function<bool()> stop{};
   std::function<void(std::string_view row)> progress{};  // before each row
+};
+
+// Another project's kernel on the same inputs, in the same rounds.
+struct BenchPeer {
+  std::string name{};            // "pytorch_sdpa_bf16": library, call, dtype
+  std::string implementation{};  // "PyTorch 2.13.0+cpu: SDPA, enable_gqa, bf16"; empty where it never said
+  std::string refusal{};         // why there is no time; empty if there is one
+  double median_ms = 0;
+  double ratio = 0, ratio_low = 0, ratio_high = 0;  // its time over ours, round by round: median with its 95 % interval; infinite where rounds are few
+  double row_error = 0;                              // as of ours
 };
 
 struct BenchRow {
@@ -36,6 +48,11 @@ struct BenchRow {
   int rounds = 0;
   std::string flags{};
   double row_error = 0;  // largest |answer - fp64| on the rows compared, over sum_j p_j |v_j| (recurrences: over the largest output)
+  // The roofline: useful work per byte that must move, and the medians of both ceilings over the rounds.
+  double ops_per_byte = 0;
+  double arithmetic_ceiling = 0, bandwidth_ceiling = 0;  // operations and bytes per second
+  std::string bandwidth_kind{};
+  std::vector<BenchPeer> peers{};
 };
 
 struct BenchRefusal {
@@ -50,7 +67,7 @@ struct BenchReport {
 
 // Names of all rows, in order.
 std::vector<std::string> BenchRowNames();
-// BadInput if the filter matches no row.
+// BadInput if the filter matches no row; an environment error if the peers are asked for and are not installed.
 Result<BenchReport> RunBench(const BenchOptions& options);
 
 }  // namespace assay
