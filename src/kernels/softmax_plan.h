@@ -6,12 +6,16 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "core/thread_pool.h"
 #include "kernels/kernel.h"
 #include "kernels/kernel_table.h"
 #include "kernels/kv_layout.h"
 #include "kernels/page_select.h"
 
 namespace assay {
+
+// Codes stay codes in pages of these.
+inline bool IsQuantised(PageElement element) { return element == PageElement::kE4m3 || element == PageElement::kI8 || element == PageElement::kI4; }
 
 class SoftmaxPlan : public Plan {
  public:
@@ -43,7 +47,10 @@ class SoftmaxPlan : public Plan {
   void CutItems();
   void SplitItems();
   std::vector<size_t> BalancedBounds(const std::vector<SoftmaxItem>& items, size_t workers) const;
-  void ForEachWorker(const auto& body) noexcept;
+  void ForEachWorker(const auto& body) noexcept {
+    if (pool_ == nullptr) return body(0);
+    pool_->RunOnAll(body);
+  }
   void PackPage(const PackItem& item) const;
   void PackCodes(const PackItem& item) const;
   using ScaleSlot = float& (*)(const KvLayout& layout, const KvPage& page, int64_t head, int64_t token, int64_t channel);
