@@ -4,7 +4,9 @@ set(modules_dir ${CMAKE_SOURCE_DIR}/node_modules)
 set(ASSAY_PAGE_FILES
     html ${page_dir}/page.html
     css ${page_dir}/page.css
-    script ${page_dir}/page.js
+    common ${page_dir}/common.js
+    audit_script ${page_dir}/page.js
+    bench_script ${page_dir}/bench.js
     d3 ${modules_dir}/d3/dist/d3.min.js
     plot ${modules_dir}/@observablehq/plot/dist/plot.umd.min.js)
 set(page_blobs "")

@@ -6,6 +6,9 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
+
+#include "advice/roofline_figure.h"
 
 namespace assay {
 namespace {
@@ -86,48 +89,30 @@ Figure ErrorGrowthFigure(const AuditSetting& setting, const std::vector<Measurem
   return figure;
 }
 
-// Achieved FLOP/s against intensity, with both ceilings of the same rounds.
+// Our kernels as the cost probe measured them.
 Figure Roofline(const std::vector<Measurement>& rows) {
-  Figure figure{.id = "roofline", .title = "Our kernels on this machine, beside its ceilings", .x_label = "Useful work per byte moved (FLOP/B)", .y_label = "GFLOP/s", .x_log = true, .y_log = true};
-  struct Point {
-    std::string label;
-    double intensity = 0, flops = 0, low = 0, high = 0;
-  };
-  std::map<std::string, Point> kernels;
-  double peak_flops = 0, peak_bytes = 0;
+  std::map<std::string, RooflinePoint> kernels;
+  RooflineCeiling ceiling{.label = "ceiling of the same rounds"};
   for (const Measurement& row : rows) {
     if (row.probe != "cost" || row.quantity.refused()) continue;
     const std::string scope(ScopeOf(row));
-    if (row.metric == "ceiling_flops_per_second") peak_flops = std::max(peak_flops, row.quantity.value);
-    if (row.metric == "ceiling_bytes_per_second") peak_bytes = std::max(peak_bytes, row.quantity.value);
-    if (row.metric == "arithmetic_intensity") kernels[scope].intensity = row.quantity.value;
+    if (row.metric == "ceiling_flops_per_second") ceiling.ops_per_second = std::max(ceiling.ops_per_second, row.quantity.value);
+    if (row.metric == "ceiling_bytes_per_second") ceiling.bytes_per_second = std::max(ceiling.bytes_per_second, row.quantity.value);
+    if (row.metric == "arithmetic_intensity") kernels[scope].ops_per_byte = row.quantity.value;
     if (row.metric == "achieved_flops_per_second") {
       std::map<std::string, std::string> factors;
       for (const Factor& factor : row.factors) factors[factor.name] = factor.value;
-      kernels[scope].label = fmt::format("{} {}, {} tokens, {}", row.subject.mechanism, factors["phase"], factors["tokens"], factors["dtype"]);
-      kernels[scope].flops = row.quantity.value;
-      kernels[scope].low = row.quantity.low;
-      kernels[scope].high = row.quantity.high;
+      RooflinePoint& point = kernels[scope];
+      point.scope = scope;
+      point.label = fmt::format("{} {}, {} tokens, {}", row.subject.mechanism, factors["phase"], factors["tokens"], factors["dtype"]);
+      point.ops_per_second = row.quantity.value;
+      point.low = row.quantity.low;
+      point.high = row.quantity.high;
     }
   }
-  for (const auto& [scope, point] : kernels) {
-    if (point.intensity <= 0 || point.flops <= 0) continue;
-    figure.curves.push_back({.scope = scope, .label = point.label, .basis = Basis::kMeasured,
-                             .points = {{.x = point.intensity, .y = point.flops / 1e9, .low = point.low / 1e9, .high = point.high / 1e9}}});
-  }
-  if (figure.curves.empty()) {
-    figure.refused = "no kernel was measured in this audit";
-    return figure;
-  }
-  if (peak_flops > 0 && peak_bytes > 0) {
-    Curve ceiling{.scope = "ceiling", .label = "ceiling of the same rounds", .basis = Basis::kMeasured};
-    for (double x = 0.125; x <= 4096; x *= 2) {
-      const double y = std::min(peak_flops, peak_bytes * x) / 1e9;
-      ceiling.points.push_back({.x = x, .y = y, .low = y, .high = y});
-    }
-    figure.curves.push_back(std::move(ceiling));
-  }
-  return figure;
+  std::vector<RooflinePoint> points;
+  for (auto& [scope, point] : kernels) points.push_back(std::move(point));
+  return RooflineFigure("Our kernels on this machine, beside its ceilings", points, {ceiling}, "no kernel was measured in this audit");
 }
 
 // Index of the grid value nearest to x in ratio.

@@ -24,10 +24,6 @@ namespace assay {
 namespace {
 
 // One line: processor, backend, cores, memory.
-std::string MachineLine(const machine::Fingerprint& f) {
-  return fmt::format("{} ({} cores, {}, {:.0f} GiB)", f.cpu_model, f.allowed_cpus, f.best_backend, static_cast<double>(f.memory_total_bytes) / 0x1p30);
-}
-
 Result<AuditSetting> MakeSetting(Store& store, const AuditRequest& request, const machine::Fingerprint& fingerprint) {
   AuditSetting setting;
   ASSAY_TRY(setting.usecase, formats::ReadUseCase(request.usecase_path));
@@ -248,7 +244,7 @@ Result<AuditOutcome> RunAudit(Store& store, const AuditRequest& request) {
   audit.command = request.command;
   audit.date = UtcNow();
   audit.version = request.version;
-  audit.machine = MachineLine(fingerprint);
+  audit.machine = fingerprint.Line();
   audit.seed = request.seed;
   return outcome;
 }

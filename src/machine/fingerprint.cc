@@ -211,6 +211,10 @@ int64_t Fingerprint::usable_memory_bytes() const {
   return std::max<int64_t>(0, memory_available_bytes);
 }
 
+std::string Fingerprint::Line() const {
+  return fmt::format("{} ({} cores, {}, {:.0f} GiB)", cpu_model, allowed_cpus, best_backend, static_cast<double>(memory_total_bytes) / 0x1p30);
+}
+
 std::string Fingerprint::Id() const {
   std::string text =
       fmt::format("{}|{}|{}|{}.{}.{}|{}|{}|{:.2f}|{}|{}", architecture, vendor, cpu_model, family, model, stepping,

@@ -61,6 +61,8 @@ struct Fingerprint {
   // 12 hex digits over what a repeated run on the same machine finds again: processor, limits and memory size, but
   // neither the kernel release nor what happens to be free.
   [[nodiscard]] std::string Id() const;
+  // For a reader: "AMD EPYC (2 cores, avx2, 23 GiB)".
+  [[nodiscard]] std::string Line() const;
   // Processors' worth of time this process gets: the smaller of allowed and quota.
   [[nodiscard]] double usable_cpus() const;
   // Data or unified cache of `level`: bytes of one instance, 0 if there is none.

@@ -45,6 +45,8 @@ json CandidateJson(const AuditCandidate& candidate) {
           {"risks", std::move(risks)}};
 }
 
+}  // namespace
+
 json FigureJson(const Figure& figure) {
   json curves = json::array();
   for (const Curve& curve : figure.curves) {
@@ -55,6 +57,8 @@ json FigureJson(const Figure& figure) {
   return {{"id", figure.id},         {"title", figure.title}, {"x_label", figure.x_label},  {"y_label", figure.y_label},
           {"x_log", figure.x_log},   {"y_log", figure.y_log}, {"curves", std::move(curves)}, {"refused", figure.refused}};
 }
+
+namespace {
 
 json CrossoverJson(const CrossoverMap& map) {
   json cells = json::array();

@@ -2,6 +2,8 @@
 // (docs/schemas/audit.schema.json).
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <string>
 
 #include "advice/audit.h"
@@ -10,5 +12,8 @@ namespace assay {
 
 // Pretty-printed with two spaces if `indent`; one line otherwise.
 std::string AuditJson(const AuditResult& audit, bool indent);
+
+// {id, title, x_label, y_label, x_log, y_log, curves: [{scope, label, basis, points: [[x, y, low, high]]}], refused}
+nlohmann::json FigureJson(const Figure& figure);
 
 }  // namespace assay

@@ -15,6 +15,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import performance  # noqa: E402
+
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -66,6 +69,11 @@ def demo(run):
     return "```\n" + re.sub(r"\S*/report\.html", "report.html", text).strip() + "\n```\n"
 
 
+def performance_document(run):
+    """Of the stored run, not of a new one: figures are taken on a quiet machine, not wherever documents are regenerated."""
+    return performance.render(json.loads(STORED_RUN.read_text(encoding="utf-8")))
+
+
 def cell(text):
     return text.replace("|", "\\|")
 
@@ -76,6 +84,9 @@ REGISTRY = [
     Generated("docs/schemas/README.md", schema_index, block="schemas"),
     Generated("docs/cli.md", all_help, compare="names"),
 ]
+STORED_RUN = REPO / "docs" / "performance.json"
+if STORED_RUN.exists():
+    REGISTRY.append(Generated(str(STORED_RUN.with_suffix(".md").relative_to(REPO)), performance_document))
 
 
 def runner(build):

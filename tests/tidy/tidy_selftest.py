@@ -10,6 +10,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import generated  # noqa: E402
+import performance  # noqa: E402
 import tidy  # noqa: E402
 
 
@@ -223,6 +224,16 @@ class Planted(unittest.TestCase):
         self.plant({"a.md": "Keep A: it holds 5\nTraffic  3\n"})
         self.assertEqual(list(generated.drift(self.root, self.program("Keep A: it holds 7 of 9\nTraffic  4"), [entry])), [])
         self.assertEqual(len(list(generated.drift(self.root, self.program("Switch to B: it holds 7\nTraffic  4"), [entry]))), 1)
+
+    def test_the_performance_document_shows_shares_peers_and_refusals_of_the_stored_run(self):
+        peer = {"name": "p", "implementation": "PyTorch 1: SDPA", "refusal": "", "median_ms": 12.5, "ratio": 4.167, "ratio_low": 4, "ratio_high": "inf", "row_error": 2e-4}
+        row = {"name": "decode_x", "family": "decode", "threads": 2, "rounds": 15, "median_ms": 3.0, "rate": 9.5e9, "rate_unit": "B/s", "ceiling": 1e10, "ceiling_kind": "l3_read",
+               "share_of_ceiling": 0.95, "share_q1": 0.94, "share_q3": 0.961, "flags": "noisy", "row_error": 1e-4,
+               "comparisons": [peer, {"name": "o", "implementation": "", "refusal": "a | b"}]}
+        text = performance.render({"machine": "M", "date": "2026-11-25T00:00:00Z", "seed": 7, "rows": [row], "refused": [{"name": "mla", "reason": "no memory"}], "stopped": False})
+        for part in ("on M, 2026-11-25: 2 threads, 15 interleaved rounds a row, seed 7", "## Decode", "| `decode_x` (noisy) | 3.00 | 9.50 GB/s | 10.0 GB/s, l3_read | 95.0 % (94.0 to 96.1) | 1e-04 |",
+                     "p: 4.17 x (4.00 to open), 12.5 ms, error 2e-04<br>o: refused, a \\| b |", "- PyTorch 1: SDPA", "- `mla`: no memory"):
+            self.assertIn(part, text)
 
     def test_writing_a_block_leaves_the_rest_alone(self):
         entry = generated.Generated("a.md", ["x"], block="out")

@@ -16,6 +16,7 @@
 #include "probes/bench/bench_peers.h"
 #include "probes/bench/bench_shape.h"
 #include "stats/descriptive.h"
+#include "store/time.h"
 
 namespace assay {
 namespace {
@@ -139,6 +140,9 @@ Result<BenchRow> RunRow(const Shape& shape, const BenchOptions& options, const m
   row.implementation = plan->target();
   row.threads = pool.workers();
   row.median_ms = share.milliseconds;
+  const stats::Summary seconds = stats::Summarize(result.subjects[0].best_s);
+  row.ms_q1 = 1e3 * seconds.q1;
+  row.ms_q3 = 1e3 * seconds.q3;
   row.rate = share.rate;
   row.rate_unit = machine::UnitOf(share.ceiling);
   row.ceiling = share.ceiling_rate;
@@ -152,6 +156,7 @@ Result<BenchRow> RunRow(const Shape& shape, const BenchOptions& options, const m
   row.ops_per_byte = work.ops / work.bytes;
   row.arithmetic_ceiling = MedianCeiling(result, work.arithmetic);
   row.bandwidth_ceiling = MedianCeiling(result, work.bandwidth);
+  row.arithmetic_kind = machine::NameOf(work.arithmetic);
   row.bandwidth_kind = machine::NameOf(work.bandwidth);
   row.peers = bench::ComparePeers(result, peers, rows_seed);
   return row;
@@ -181,7 +186,7 @@ Result<BenchReport> RunBench(const BenchOptions& options) {
     ASSAY_TRY(host, foreign::PeerHost::Make({.python = options.peers_python, .prepare_timeout_s = options.peer_timeout_s,
                                              .time_timeout_s = options.peer_timeout_s, .stop = options.stop}));
   }
-  BenchReport report;
+  BenchReport report{.machine = fingerprint.Line(), .date = UtcNow(), .seed = options.seed};
   for (const Shape* shape : chosen) {
     if (options.stop && options.stop()) {
       report.stopped = true;

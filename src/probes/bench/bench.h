@@ -37,7 +37,7 @@ struct BenchRow {
   std::string name{}, family{}, shape{}, dtype{};
   std::string implementation{};  // what ran: "avx2/bf16"
   int threads = 1;
-  double median_ms = 0;
+  double median_ms = 0, ms_q1 = 0, ms_q3 = 0;  // over the rounds, of the best of each
   double pack_ms = 0;  // repacking a plain cache once, not part of the time; 0 where nothing is packed
   double rate = 0;
   std::string rate_unit{};
@@ -51,7 +51,7 @@ struct BenchRow {
   // The roofline: useful work per byte that must move, and the medians of both ceilings over the rounds.
   double ops_per_byte = 0;
   double arithmetic_ceiling = 0, bandwidth_ceiling = 0;  // operations and bytes per second
-  std::string bandwidth_kind{};
+  std::string arithmetic_kind{}, bandwidth_kind{};
   std::vector<BenchPeer> peers{};
 };
 
@@ -60,6 +60,8 @@ struct BenchRefusal {
 };
 
 struct BenchReport {
+  std::string machine{}, date{};
+  uint64_t seed = 0;
   std::vector<BenchRow> rows{};
   std::vector<BenchRefusal> refused{};
   bool stopped = false;
