@@ -100,12 +100,20 @@ def gated_delta_chunks(q, k, v, decay, beta, state, chunk=64):
 
 
 def gated_delta_step(q, k, v, decay, beta, state):
-    """One token for every sequence and head; arguments as in gated_delta_chunks with one token."""
-    q, k, v = q.float(), k.float(), v.float()
-    state = state * decay.exp()[..., None]
-    fresh = (v - k @ state) * beta[..., None]
-    state = state + k.transpose(-1, -2) * fresh
-    return q @ state, state
+    """One token for every sequence and head, as a call that writes its states into one buffer, as a server would."""
+    batch, heads, _, width = q.shape
+    q, k, v = (x.float().reshape(batch * heads, 1, -1) for x in (q, k, v))
+    decay, beta = (x.reshape(batch * heads, 1, 1) for x in (decay, beta))
+    state = state.reshape(batch * heads, width, -1)
+    fresh_state = torch.empty_like(state)
+
+    def call():
+        torch.mul(state, decay.exp(), out=fresh_state)
+        fresh = (v - torch.bmm(k, fresh_state)) * beta
+        fresh_state.baddbmm_(k.transpose(1, 2), fresh)
+        return torch.bmm(q, fresh_state).reshape(batch, heads, 1, -1), fresh_state
+
+    return call
 
 
 def prepare(name, row, inputs, threads):
@@ -123,8 +131,7 @@ def prepare(name, row, inputs, threads):
         chunked = row["queries"] > 1
         if chunked and row["queries"] % 64:
             raise Refused("the chunked form here takes whole chunks of 64 tokens")
-        function = gated_delta_chunks if chunked else gated_delta_step
         what = "gated delta rule, chunks of 64, state in fp32" if chunked else "gated delta rule, one step, state in fp32"
-        call = lambda: function(*arguments)
+        call = (lambda: gated_delta_chunks(*arguments)) if chunked else gated_delta_step(*arguments)
         answer = lambda: call()[0].transpose(1, 2)
     return call, f"{version}: {what}, {name.rsplit('_', 1)[1]}", lambda: answer().float().contiguous().numpy()

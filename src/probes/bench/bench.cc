@@ -188,20 +188,18 @@ Result<BenchReport> RunBench(const BenchOptions& options) {
   }
   BenchReport report{.machine = fingerprint.Line(), .date = UtcNow(), .seed = options.seed};
   for (const Shape* shape : chosen) {
-    if (options.stop && options.stop()) {
-      report.stopped = true;
-      break;
-    }
+    if (options.stop && options.stop()) break;
     if (options.progress) options.progress(shape->name);
     Result<BenchRow> row = RunRow(*shape, options, fingerprint, pool, host.get());
     if (row.ok()) {
       report.rows.push_back(std::move(row).value());
     } else if (row.error().kind == ErrorKind::kNotHeld || row.error().kind == ErrorKind::kInternal) {
       return std::move(row).TakeError();
-    } else {
+    } else if (!(options.stop && options.stop())) {  // a row cut short before its first rounds is not refused
       report.refused.push_back({std::string(shape->name), row.error().message});
     }
   }
+  report.stopped = options.stop && options.stop();
   return report;
 }
 

@@ -143,6 +143,15 @@ TEST(BenchPeers, ThatAreNotInstalledStopTheBenchWithTheRemedy) {
   EXPECT_NE(report.error().message.find("./dev setup --peers"), std::string::npos);
 }
 
+TEST(Bench, StoppedWithinItsLastRowIsStoppedAndNotRefused) {
+  int asked = 0;
+  const Result<BenchReport> report = RunBench({.filter = "gdn_decode", .threads = 1, .rounds = 2, .stop = [&asked] { return ++asked > 1; }});
+  ASSERT_TRUE(report.ok());
+  EXPECT_TRUE(report.value().stopped);
+  EXPECT_TRUE(report.value().rows.empty());
+  EXPECT_TRUE(report.value().refused.empty());
+}
+
 TEST(BenchPeers, DistanceIsOfTheWholeAnswer) {
   float ours[4] = {3, 0, 0, 4};
   const std::vector<int64_t> shape = {4};
