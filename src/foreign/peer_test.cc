@@ -107,8 +107,13 @@ TEST(Peer, WhoseAnswerHasAnotherSizeIsRefused) {
 }
 
 TEST(Peer, WithoutAnAnswerIsRefusedEvenWhenAnotherLeftOne) {
-  const Fixture fixture("r = json.loads(sys.stdin.readline()); print(json.dumps({'ok': True, 'implementation': 'x'}), flush=True); sys.stdin.readline()");
-  EXPECT_EQ(fixture.PrepareError(), "left no answer");
+  std::string answers_once = kHonest;
+  answers_once.replace(answers_once.find("open(r[\"folder\"] + \"/answer\""), 0, "if r['peer'] != 'silent': ");
+  const Fixture fixture(answers_once);
+  ASSERT_TRUE(fixture.Prepare().ok());
+  const auto silent = fixture.host->Prepare("silent", 2, 4);
+  ASSERT_FALSE(silent.ok());
+  EXPECT_EQ(silent.error().message, "left no answer");
 }
 
 TEST(Peer, ThatDiesWhileTimedGivesTheSameReasonEver) {

@@ -41,12 +41,14 @@ TEST(PairedRunner, ASubjectThatTimesItselfIsBelieved) {
 }
 
 TEST(PairedRunner, ASubjectThatFailsToTimeItselfLeavesTheOthersTheirTimes) {
-  const TimedSubject far{.name = "far", .run = {}, .time_itself = [](int64_t) { return std::numeric_limits<double>::quiet_NaN(); }};
+  int asked = 0;
+  const TimedSubject far{.name = "far", .run = {}, .time_itself = [&](int64_t) { return ++asked, std::numeric_limits<double>::quiet_NaN(); }};
   const auto result = RunPaired({{"near", [] {}, {}}, far}, nullptr, FewRounds(3));
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->subjects[0].seconds.count, 9);
   EXPECT_FALSE(std::isnan(result->subjects[0].seconds.median));
   EXPECT_FALSE(result->Compare(1, 0, 1).ok());
+  EXPECT_EQ(asked, 1 + 3 * 3);  // no search for the calls that fill a sample
 }
 
 TEST(PairedRunner, EveryRoundRunsEverySubjectInAnOrderThatTheSeedDecides) {
