@@ -13,12 +13,6 @@ constexpr std::array<std::string_view, 8> kBasisNames = {"arithmetic", "measured
 
 std::string_view NameOf(Basis basis) { return kBasisNames[static_cast<size_t>(basis)]; }
 
-std::optional<Basis> BasisFromName(std::string_view name) {
-  const auto* found = std::find(kBasisNames.begin(), kBasisNames.end(), name);
-  if (found == kBasisNames.end()) return std::nullopt;
-  return static_cast<Basis>(found - kBasisNames.begin());
-}
-
 Basis Weaker(Basis a, Basis b) { return std::max(a, b); }
 
 Quantity Quantity::Exact(double value, std::string unit, std::string origin) {
@@ -27,14 +21,6 @@ Quantity Quantity::Exact(double value, std::string unit, std::string origin) {
 
 Quantity Quantity::Refused(std::string unit, std::string reason) {
   return {0, 0, 0, std::move(unit), Basis::kRefused, std::move(reason)};
-}
-
-Quantity Sum(const Quantity& a, const Quantity& b) {
-  ASSAY_CHECK(a.unit == b.unit, "only quantities of one unit add");
-  if (a.refused()) return a;
-  if (b.refused()) return b;
-  return {a.value + b.value, a.low + b.low, a.high + b.high, a.unit, Weaker(a.basis, b.basis),
-          a.basis >= b.basis ? a.origin : b.origin};
 }
 
 Quantity Scale(const Quantity& a, double factor) {

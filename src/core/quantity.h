@@ -1,7 +1,6 @@
 // Quantity: a number with an interval, a basis and an origin. No number is shown to a user in any other form.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,7 +20,6 @@ enum class Basis : int {
 };
 
 std::string_view NameOf(Basis basis);  // "arithmetic", "measured", ...
-std::optional<Basis> BasisFromName(std::string_view name);
 Basis Weaker(Basis a, Basis b);
 
 struct Quantity {
@@ -38,9 +36,6 @@ struct Quantity {
   [[nodiscard]] bool refused() const { return basis == Basis::kRefused; }
 };
 
-// The sum of two quantities of one unit: bounds add (no independence is assumed), the basis is the weaker one and the origin names
-// the part that it came from. A refused part refuses the sum.
-Quantity Sum(const Quantity& a, const Quantity& b);
 Quantity Scale(const Quantity& a, double factor);
 
 }  // namespace assay

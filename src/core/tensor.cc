@@ -92,12 +92,6 @@ Tensor::Tensor(DType dtype, std::span<const int64_t> shape) {
   view_ = TensorView::Contiguous(bytes_.get(), dtype, shape);
 }
 
-Tensor Tensor::Clone() const {
-  Tensor copy(view_.dtype, std::span<const int64_t>(view_.shape.data(), static_cast<size_t>(view_.rank)));
-  std::memcpy(copy.view_.data, view_.data, BytesOf(view_.dtype, static_cast<size_t>(view_.count())));
-  return copy;
-}
-
 void Tensor::Poison() {
   const auto count = static_cast<size_t>(view_.count());
   const double value = IsFloat(view_.dtype) ? std::numeric_limits<double>::quiet_NaN() : -1e18;

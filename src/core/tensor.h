@@ -38,7 +38,7 @@ struct TensorView {
   }
 };
 
-// Owns 64-byte aligned memory. Move-only, so that a copy of gigabytes is never an accident; Clone() says it aloud.
+// Owns 64-byte aligned memory. Move-only, so that a copy of gigabytes is never an accident.
 class Tensor {
  public:
   Tensor() = default;
@@ -48,7 +48,6 @@ class Tensor {
 
   [[nodiscard]] const TensorView& view() const { return view_; }
   [[nodiscard]] bool empty() const { return bytes_ == nullptr; }
-  [[nodiscard]] Tensor Clone() const;
   // Fills floats with NaN and integers with their extreme value: memory that must not be read stands out when it is.
   void Poison();
   template <class T>

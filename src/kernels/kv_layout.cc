@@ -394,10 +394,6 @@ void KvCache::Truncate(int64_t sequence, int64_t tokens) {
   }
 }
 
-void KvCache::Clear() {
-  for (size_t s = 0; s < tokens_.size(); ++s) Truncate(static_cast<int64_t>(s), 0);
-}
-
 double KvCache::K(int64_t sequence, int64_t token, int64_t head, int64_t channel) const {
   const KvPage page = pages(sequence)[static_cast<size_t>(token / kKvPageTokens)];
   return KeyBlock(layout_, page, head).Get(token % kKvPageTokens, channel);

@@ -89,7 +89,6 @@ class KvCache {
   Status Append(int64_t sequence, const TensorView& k, const TensorView& v);
   // Forgets the tokens from `tokens` on (rejected drafts, a ring that moved).
   void Truncate(int64_t sequence, int64_t tokens);
-  void Clear();
 
   [[nodiscard]] const KvLayout& layout() const { return layout_; }
   [[nodiscard]] int64_t tokens(int64_t sequence) const { return tokens_[static_cast<size_t>(sequence)]; }

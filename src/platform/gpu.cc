@@ -10,15 +10,15 @@ constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
 constexpr std::array kGpus = {
     Gpu{.name = "a100_sxm", .memory_bytes_per_s = 2039e9, .bf16_flops_per_s = 312e12, .fp8_flops_per_s = 312e12,
-        .memory_bytes = 80 * kGiB, .link_bytes_per_s = 300e9, .multiprocessors = 108},
+        .memory_bytes = 80 * kGiB, .link_bytes_per_s = 300e9},
     Gpu{.name = "h100_sxm", .memory_bytes_per_s = 3350e9, .bf16_flops_per_s = 989e12, .fp8_flops_per_s = 1978e12,
-        .memory_bytes = 80 * kGiB, .link_bytes_per_s = 450e9, .multiprocessors = 132},
+        .memory_bytes = 80 * kGiB, .link_bytes_per_s = 450e9},
     Gpu{.name = "h200_sxm", .memory_bytes_per_s = 4800e9, .bf16_flops_per_s = 989e12, .fp8_flops_per_s = 1978e12,
-        .memory_bytes = 141 * kGiB, .link_bytes_per_s = 450e9, .multiprocessors = 132},
+        .memory_bytes = 141 * kGiB, .link_bytes_per_s = 450e9},
     Gpu{.name = "b200_sxm", .memory_bytes_per_s = 7700e9, .bf16_flops_per_s = 2250e12, .fp8_flops_per_s = 4500e12,
-        .memory_bytes = 180 * kGiB, .link_bytes_per_s = 900e9, .multiprocessors = 148},
+        .memory_bytes = 180 * kGiB, .link_bytes_per_s = 900e9},
     Gpu{.name = "l40s", .memory_bytes_per_s = 864e9, .bf16_flops_per_s = 362e12, .fp8_flops_per_s = 733e12,
-        .memory_bytes = 48 * kGiB, .link_bytes_per_s = 32e9, .multiprocessors = 142},
+        .memory_bytes = 48 * kGiB, .link_bytes_per_s = 32e9},
 };
 
 }  // namespace

@@ -16,7 +16,6 @@ struct Gpu {
   double fp8_flops_per_s = 0;        // equals bf16 where the part has no fp8
   double memory_bytes = 0;
   double link_bytes_per_s = 0;       // to the other GPUs of the node, one direction
-  int multiprocessors = 0;
 };
 
 // nullptr for an accelerator we have no datasheet of.
