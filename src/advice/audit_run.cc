@@ -223,7 +223,7 @@ Result<AuditOutcome> RunAudit(Store& store, const AuditRequest& request) {
   std::move(decided.begin(), decided.end(), std::back_inserter(audit.rows));
   if (request.search_flips && !setting.usecase.platform.is_this_cpu) {
     const FlipSearch search{.usecase = &setting.usecase, .plans = &setting.plans, .serving = &serving, .conditions = setting.conditions,
-                      .today = audit.advice, .seed = request.seed, .command = request.command};
+                      .today = audit.advice, .seed = request.seed, .command = request.command, .seconds = request.flip_seconds};
     if (!request.quiet) fmt::print(stderr, "what would flip the advice: at most {:g} s\n", search.seconds);
     FlipsFound found = FindFlips(search);
     audit.flips = std::move(found.flips);

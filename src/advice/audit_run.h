@@ -24,6 +24,7 @@ struct AuditRequest {
   bool resume = true;
   bool quiet = false;
   bool search_flips = true;
+  double flip_seconds = 60;  // of wall time for that search; what it did not reach is named in a note
   std::string command;  // that repeats the audit
   std::string version;
 };

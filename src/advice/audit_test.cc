@@ -1,9 +1,11 @@
 // The audit as a whole, without what is timed on this machine: three use cases with three winners, flips that do flip, resumption, and what
 // must be refused.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -262,6 +264,17 @@ TEST_F(AuditTest, EveryFlipThatIsNamedFlipsWhenItIsRunAndNoSooner) {
     EXPECT_FALSE(differs(Run(changes, {fmt::format("{}={:.10g}", flip.factor, flip.same_at)}))) << flip.factor << " at " << flip.same_at;
   }
   EXPECT_TRUE(any_narrow);
+}
+
+TEST_F(AuditTest, WhatTheSearchForFlipsHadNoTimeForIsNamed) {
+  Store store = OpenStore();
+  const AuditRequest request{.usecase_path = Write({.rate = "40", .requests = "300", .fp8_quality = kMeasuredQuality}), .trace_path = {}, .settings = {}, .seed = 7,
+                             .effort = AuditRequest::Effort::kNoMeasurements, .quiet = true, .flip_seconds = 0, .command = "assay audit usecase.toml", .version = "test"};
+  const auto outcome = RunAudit(store, request);
+  ASSERT_TRUE(outcome.ok()) << outcome.error().message;
+  EXPECT_TRUE(outcome->audit.flips.empty());
+  const std::string wanted = "The search for flips ended after its 0 s, so these may flip the advice where it did not look: rate_factor, price_factor, prompt_length_factor.";
+  EXPECT_NE(std::find(outcome->audit.notes.begin(), outcome->audit.notes.end(), wanted), outcome->audit.notes.end()) << fmt::format("{}", fmt::join(outcome->audit.notes, "\n"));
 }
 
 TEST_F(AuditTest, ExplainsEveryNumberItShows) {

@@ -67,6 +67,7 @@ struct ClaimCheck {
   double claimed = 0;    // the figure as printed
   double tolerance = 0;  // absolute, in the figure's unit; half a unit of its last digit unless the claim says "about"
   std::string premise;   // the plausible value along which the verdict turns; empty: none
+  int64_t line = 0;      // of the claim's file, for messages
 };
 
 struct ClaimDomain {

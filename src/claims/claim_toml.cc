@@ -85,6 +85,7 @@ void CompileAt(TomlReader& table, std::string_view key, const std::string& expre
 void ReadChecks(TomlReader& root, Claim& claim) {
   for (TomlReader& table : root.Tables("checks")) {
     ClaimCheck check;
+    check.line = table.line();
     check.name = table.Text("name", "name = \"reduction\"");
     check.kind = static_cast<ClaimCheck::Kind>(table.Choice("kind", kKindNames).value_or(0));
     check.metric = table.Text("metric", "what is compared, in words");

@@ -165,7 +165,9 @@ Result<Parts> CheckParts(const Claim& claim, const Variables& given, const std::
       parts.verdicts.push_back({check.name, FromQuantity(claim, check, context, options.negated)});
       continue;
     }
-    ASSAY_TRY(Decision decision, Evaluate(check, given, plausible, options));
+    Result<Decision> evaluated = Evaluate(check, given, plausible, options);
+    if (!evaluated.ok()) return std::move(evaluated).TakeError().In(fmt::format("{}:{}: check {}", claim.path, check.line, check.name));
+    Decision decision = *std::move(evaluated);
     if (decision.value == VerdictValue::kSupported && !options.negated) {
       ASSAY_TRY(const std::string hollow, Hollow(check, given, plausible, &parts));
       if (!hollow.empty()) {
@@ -328,7 +330,7 @@ Result<ClaimVerdict> CheckClaim(const Claim& claim, const ClaimContext* context)
     verdict.at_origin = NotTestable(claim, "the claim's figures come from hardware or training that is not here");
   } else {
     Result<Parts> parts = CheckParts(claim, claim.given, claim.plausible, nullptr, {});
-    if (!parts.ok()) return std::move(parts).TakeError().In(claim.path);
+    if (!parts.ok()) return std::move(parts).TakeError();
     verdict.at_origin = Combine(parts->verdicts);
     verdict.parts = std::move(parts->verdicts);
     verdict.planted_violation = std::move(parts->planted);
@@ -337,7 +339,7 @@ Result<ClaimVerdict> CheckClaim(const Claim& claim, const ClaimContext* context)
   }
   if (context == nullptr) return verdict;
   auto for_you = ForYou(claim, verdict.at_origin, *context);
-  if (!for_you.ok()) return std::move(for_you).TakeError().In(claim.path);
+  if (!for_you.ok()) return std::move(for_you).TakeError();
   verdict.for_you = std::move(for_you->first);
   verdict.parts_for_you = std::move(for_you->second);
   return verdict;

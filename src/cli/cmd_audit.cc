@@ -37,10 +37,17 @@ std::string Quoted(const std::string& path) {
   return out + "'";
 }
 
+// The file by a path that holds in every directory: a number's command is run long after, from wherever its reader is.
+std::string FromAnywhere(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path absolute = std::filesystem::absolute(path, error);
+  return Quoted(error ? path : absolute.lexically_normal().string());
+}
+
 // The command that repeats this audit, without what only concerns where its answers go.
 std::string CommandLine(const AuditArguments& arguments, const Common& common) {
-  std::string command = "assay audit " + Quoted(arguments.usecase);
-  if (!arguments.trace.empty()) command += " --trace " + Quoted(arguments.trace);
+  std::string command = "assay audit " + FromAnywhere(arguments.usecase);
+  if (!arguments.trace.empty()) command += " --trace " + FromAnywhere(arguments.trace);
   for (const std::string& setting : arguments.settings) command += " --set " + setting;
   if (arguments.no_measure) command += " --no-measure";
   else if (arguments.measure_seconds != AuditArguments{}.measure_seconds) command += fmt::format(" --measure-seconds {:g}", arguments.measure_seconds);

@@ -153,6 +153,9 @@ int Freeze(const Common& common, const Options& options) {
   if (options.directory.empty()) return Fail(BadInput("freeze rewrites files: say where they are with --claims-dir"));
   const auto claims = Select(options);
   if (!claims.ok()) return Fail(claims.error());
+  // A check that has no answer freezes nothing: all are judged before the first file is written.
+  for (const Claim& claim : *claims)
+    if (const auto verdict = CheckClaim(claim, nullptr); !verdict.ok()) return Fail(verdict.error());
   Json list = Json::array();
   for (const Claim& claim : *claims) {
     const auto changed = assay::Freeze(claim);
