@@ -271,8 +271,9 @@ ClaimContext Focused(const Claim& claim, const ClaimContext& everything) {
 
 Result<std::pair<Verdict, std::vector<CheckVerdict>>> ForYou(const Claim& claim, const Verdict& at_origin, const ClaimContext& everything) {
   const ClaimContext context = Focused(claim, everything);
-  ASSAY_TRY(std::optional<Verdict> outside, DomainVerdict(claim, context));
-  if (outside) return std::pair(*std::move(outside), std::vector<CheckVerdict>());
+  Result<std::optional<Verdict>> outside = DomainVerdict(claim, context);
+  if (!outside.ok()) return std::move(outside).TakeError().In(claim.path);
+  if (*outside) return std::pair(**std::move(outside), std::vector<CheckVerdict>());
   const bool measured = std::any_of(claim.checks.begin(), claim.checks.end(), [&](const ClaimCheck& check) {
     return check.kind == ClaimCheck::Kind::kQuantity && context.quantities.contains(check.quantity);
   });
