@@ -169,7 +169,10 @@ Result<Store> Store::Open(StoreOptions options) {
   std::error_code failed;
   if (fs::is_directory(options.path, failed))
     return BadInput(fmt::format("{}: a directory, not a store; give the path of a file with --db", options.path));
-  if (!fs::exists(options.path, failed)) {
+  // SQLite would wait at a pipe for its writer, for ever.
+  const fs::file_status found = fs::status(options.path, failed);
+  if (fs::exists(found) && !fs::is_regular_file(found)) return BadInput(fmt::format("{}: not a regular file, so no store; give the path of a file with --db", options.path));
+  if (!fs::exists(found)) {
     if (options.read_only || !options.create)
       return BadInput(fmt::format("{}: no such store; a run that measures creates it", options.path));
     ASSAY_RETURN_IF_ERROR(MakePrivateDirectories(fs::path(options.path).parent_path()));
