@@ -143,7 +143,8 @@ def comparable(entry, text):
     if entry.compare == "names":
         return "\n".join(sorted(set(re.findall(r"^## .*|--[a-z][\w-]*", text, re.MULTILINE))))
     if entry.compare == "heads":
-        return "\n".join(re.findall(r"^\S+", text, re.MULTILINE))
+        # Each once: how many notes there are is up to the machine, a busy one has more to say.
+        return "\n".join(dict.fromkeys(re.findall(r"^\S+", text, re.MULTILINE)))
     # Measured figures are masked, and so is the space that aligns them.
     return re.sub(r"\s+", " ", re.sub(r"[-+]?\d[\d.,]*(?:e[-+]?\d+)?", "#", text)).strip()
 
