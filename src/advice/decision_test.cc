@@ -115,6 +115,19 @@ TEST(Decide, WithoutPricesMoneyIsRefusedAndNothingIsCheap) {
   EXPECT_EQ(Decide({Candidate("A", 5), Candidate("B", 100)}, objectives, economics).letter, "A");
 }
 
+// One's own accelerators cost nothing a month, and a candidate that is only bounded costs nothing either, not an unknown sum.
+TEST(Decide, APriceOfZeroMakesEveryCostZero) {
+  Economics free = kEconomics;
+  free.usd_per_accelerator_hour = 0;
+  CandidateFacts bounded = Candidate("B", 10);
+  bounded.max_rate_per_replica.low = 0;
+  const Advice advice = Decide({Candidate("A", 5), bounded}, kService, free);
+  EXPECT_EQ(advice.assessments[1].usd_per_month.value, 0);
+  EXPECT_EQ(advice.assessments[1].usd_per_month.low, 0);
+  EXPECT_EQ(advice.assessments[1].usd_per_month.high, 0);
+  EXPECT_EQ(advice.verb, Advice::Verb::kKeep);
+}
+
 TEST(Decide, AnUnknownGainNeverBeatsAKnownOne) {
   CandidateFacts baseline = Candidate("A", 10);
   baseline.ttft_ms_p95 = Measured(500, 450, 550, "ms");

@@ -25,10 +25,12 @@ Quantity Quantity::Refused(std::string unit, std::string reason) {
 
 Quantity Scale(const Quantity& a, double factor) {
   ASSAY_CHECK(factor >= 0, "a negative factor would swap the bounds");
+  // Nothing of it is nothing, also where an end of the interval is open: infinity times zero would be NaN.
+  const auto times = [factor](double end) { return factor == 0 ? 0 : end * factor; };
   Quantity scaled = a;
-  scaled.value *= factor;
-  scaled.low *= factor;
-  scaled.high *= factor;
+  scaled.value = times(a.value);
+  scaled.low = times(a.low);
+  scaled.high = times(a.high);
   return scaled;
 }
 

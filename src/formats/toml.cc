@@ -78,7 +78,7 @@ TomlNode Convert(const toml::node& node, std::string key, int depth, bool* too_d
     out.number = static_cast<double>(out.integer);
   } else if (const auto* number = node.as_floating_point()) {
     out.kind = TomlNode::Kind::kFloat;
-    out.number = number->get();
+    out.number = number->get() + 0.0;  // -0.0 becomes 0: a sign of nothing would be printed
   } else if (const auto* boolean = node.as_boolean()) {
     out.kind = TomlNode::Kind::kBool;
     out.boolean = boolean->get();

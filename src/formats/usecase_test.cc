@@ -201,5 +201,14 @@ TEST(UseCase, SupportChatCutsItsWindowPatternAtLayer32) {
   EXPECT_EQ(counts[1].layers, 6);
 }
 
+TEST(UseCase, AMinusBeforeZeroIsNoSign) {
+  const std::string file = *ReadFile(std::string(ASSAY_SOURCE_DIR) + "/usecases/support_chat.toml", kMegabyte);
+  const std::string price = "usd_per_device_hour = 2.50";
+  std::string free = file;
+  const auto parsed = ParseUseCase(free.replace(free.find(price), price.size(), "usd_per_device_hour = -0.0"), "u.toml");
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_FALSE(std::signbit(*parsed->platform.usd_per_device_hour));
+}
+
 }  // namespace
 }  // namespace assay::formats
