@@ -115,6 +115,7 @@ struct AuditResult {
   std::vector<AuditProbe> probes;
   Advice advice;
   std::vector<Flip> flips;
+  std::string flips_refused;  // why nothing was searched; empty: it was, and where `flips` is empty too, nothing within the ranges flips
   std::vector<std::string> notes;  // what a reader must know before trusting the numbers: traffic rescaled, tables not found, ...
 
   // The row of a number, or nullptr.

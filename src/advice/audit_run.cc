@@ -221,7 +221,9 @@ Result<AuditOutcome> RunAudit(Store& store, const AuditRequest& request) {
   // After a failed cell the rows would be provisional, and the run that completes it would meet other values under the same names.
   if (study.failures.empty()) ASSAY_RETURN_IF_ERROR(store.Put(decided));
   std::move(decided.begin(), decided.end(), std::back_inserter(audit.rows));
-  if (request.search_flips && !setting.usecase.platform.is_this_cpu) {
+  if (setting.usecase.platform.is_this_cpu) audit.flips_refused = "not searched: a CPU use case has no serving model to vary";
+  else if (!request.search_flips) audit.flips_refused = "not searched (--no-flips)";
+  else {
     const FlipSearch search{.usecase = &setting.usecase, .plans = &setting.plans, .serving = &serving, .conditions = setting.conditions,
                       .today = audit.advice, .seed = request.seed, .command = request.command, .seconds = request.flip_seconds};
     if (!request.quiet) fmt::print(stderr, "what would flip the advice: at most {:g} s\n", search.seconds);
@@ -229,6 +231,7 @@ Result<AuditOutcome> RunAudit(Store& store, const AuditRequest& request) {
     audit.flips = std::move(found.flips);
     if (!found.not_searched.empty()) {
       audit.notes.push_back(fmt::format("The search for flips ended after its {:g} s, so these may flip the advice where it did not look: {}.", search.seconds, fmt::join(found.not_searched, ", ")));
+      if (audit.flips.empty()) audit.flips_refused = "none found before the search's time was over";
     }
   }
   ASSAY_TRY(audit.claims, JudgeClaims(setting, audit.rows, &audit.notes));

@@ -273,6 +273,8 @@ TEST_F(AuditTest, WhatTheSearchForFlipsHadNoTimeForIsNamed) {
   const auto outcome = RunAudit(store, request);
   ASSERT_TRUE(outcome.ok()) << outcome.error().message;
   EXPECT_TRUE(outcome->audit.flips.empty());
+  EXPECT_EQ(outcome->audit.flips_refused, "none found before the search's time was over");
+  EXPECT_EQ(Run({.requests = "300"}).flips_refused, "not searched (--no-flips)") << "nothing found must not stand where nothing was searched";
   const std::string wanted = "The search for flips ended after its 0 s, so these may flip the advice where it did not look: rate_factor, price_factor, prompt_length_factor.";
   EXPECT_NE(std::find(outcome->audit.notes.begin(), outcome->audit.notes.end(), wanted), outcome->audit.notes.end()) << fmt::format("{}", fmt::join(outcome->audit.notes, "\n"));
 }

@@ -129,6 +129,7 @@ std::string AuditJson(const AuditResult& audit, bool indent) {
                             {"advice_there", flip.advice_there},
                             {"command", flip.command}});
   }
+  out["flips_refused"] = audit.flips_refused;
   for (const AuditCandidate& candidate : audit.candidates) out["candidates"].push_back(CandidateJson(candidate));
   for (const Measurement& row : audit.rows) out["rows"].push_back(RowJson(row));
   for (const Figure& figure : audit.figures) out["figures"].push_back(FigureJson(figure));

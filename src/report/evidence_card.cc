@@ -21,6 +21,7 @@ AuditResult EvidenceCard(const AuditResult& audit, std::string_view letter) {
   std::erase_if(card.advice.assessments, [&](const Assessment& a) { return a.letter != letter; });
   std::erase_if(card.claims, [](const AuditClaim& claim) { return !claim.bears_on_use_case; });
   card.flips.clear();
+  card.flips_refused = "a card shows one candidate; what would flip the advice is in the audit's report";
   card.crossover = {.context_tokens = {}, .concurrency = {}, .cells = {}, .refused = "a card shows one candidate; the map is in the audit's report"};
   const Assessment& own = card.advice.assessments[0];
   card.title = fmt::format("Evidence card: {} on {}", card.candidates[0].id, audit.title);

@@ -190,7 +190,7 @@ std::string AuditText(const AuditResult& audit, Colour colour, int columns) {
   out += fmt::format("{}{}{}", bold, Wrap(audit.advice.sentence, "", "", width), plain);
   out += Wrap(audit.advice.counter_argument, "  Against it: ", "  ", width);
   out += "\n" + TrafficLines(audit) + "\n" + CandidateTable(audit) + "\n";
-  if (audit.flips.empty()) out += "Flips      nothing within the searched ranges\n";
+  if (audit.flips.empty()) out += fmt::format("Flips      {}\n", audit.flips_refused.empty() ? "nothing within the searched ranges" : audit.flips_refused);
   for (size_t i = 0; i < audit.flips.size(); ++i) {
     const Flip& flip = audit.flips[i];
     out += fmt::format("{}{} {} -> {}: {}\n", i == 0 ? "Flips      " : "           ", flip.factor, FormatNumber(flip.today, ""),

@@ -115,7 +115,7 @@ function drawPictures() {
 
 function drawFlips() {
   const node = section("What would flip the advice");
-  if (!audit.flips.length) { node.append(el("p", {}, "Nothing within the searched ranges of rate, prompt length and assumptions.")); return; }
+  if (!audit.flips.length) { node.append(el("p", {}, audit.flips_refused || "Nothing within the searched ranges of rate, prices, prompt length and assumptions.")); return; }
   node.append(el("div", { class: "scroll" }, el("table", {},
     el("thead", {}, el("tr", {}, ...["Factor", "Today", "Flips at", "Advice there", "Command"].map((label) => el("th", { scope: "col" }, label)))),
     el("tbody", {}, ...audit.flips.map((flip) => el("tr", {}, el("th", { scope: "row" }, flip.factor), el("td", { class: "number" }, digits(flip.today, "")),
