@@ -23,7 +23,6 @@
 namespace assay {
 namespace {
 
-// One line: processor, backend, cores, memory.
 Result<AuditSetting> MakeSetting(Store& store, const AuditRequest& request, const machine::Fingerprint& fingerprint) {
   AuditSetting setting;
   ASSAY_TRY(setting.usecase, formats::ReadUseCase(request.usecase_path));
